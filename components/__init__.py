@@ -1,0 +1,1 @@
+"""KFP components: one folder a step, thin, calling taskmix. Installed as `taskmix_components`."""

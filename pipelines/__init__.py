@@ -1,0 +1,1 @@
+"""The graph: build, compile, run locally. Installed as `taskmix_pipelines`."""

@@ -1,0 +1,160 @@
+"""From a configuration to what is to be done: jobs, systems, and the slice of configuration that each step gets.
+
+A slice is all that decides a step's result, so its hash can stand for the result, and a change elsewhere in the file
+reruns nothing. Slices travel between steps as JSON text: KFP turns the integers of a dict into floats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from taskmix.config.schema import (
+    Config,
+    DatasetConfig,
+    EncoderModel,
+    Evaluation,
+    LinearModel,
+    ModelConfig,
+    Name,
+    Section,
+    TaskConfig,
+)
+
+
+class DatasetSlice(Section):
+    """What decides the result of ingest: one dataset and the tasks asked of it."""
+
+    name: Name
+    seed: int
+    dataset: DatasetConfig
+    tasks: dict[Name, TaskConfig]
+
+
+class JobSlice(Section):
+    """What decides the result of a training run, but for the data: model x block, and the seed."""
+
+    model_name: Name
+    seed: int
+    model: ModelConfig
+    tasks: dict[Name, TaskConfig]
+    """The block's tasks, in the configuration's order."""
+
+    @property
+    def name(self) -> str:
+        """`<model>.<block>`: the job's folder on storage."""
+        return f"{self.model_name}.{block_name(tuple(self.tasks))}"
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The datasets that the block's tasks are asked of, each once, in the order of the tasks."""
+        return tuple(dict.fromkeys(task.dataset for task in self.tasks.values()))
+
+
+class EvaluationSlice(Section):
+    """What decides the result of evaluating a job's bundle."""
+
+    seed: int
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class Job:
+    """Model x block: one training run and one bundle."""
+
+    model: str
+    tasks: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """`<model>.<block>`, e.g. `minilm.intent+slots`."""
+        return f"{self.model}.{block_name(self.tasks)}"
+
+    @property
+    def title(self) -> str:
+        """For people: `minilm [intent+slots]`."""
+        return f"{self.model} [{block_name(self.tasks)}]"
+
+
+@dataclass(frozen=True)
+class System:
+    """Model x grouping: what the report ranks and what is deployed; its jobs together answer every task."""
+
+    model: str
+    grouping: str
+    jobs: tuple[Job, ...]
+
+    @property
+    def name(self) -> str:
+        """`<model>/<grouping>`, e.g. `minilm/merged`."""
+        return f"{self.model}/{self.grouping}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a configuration asks for; each job once, whatever the number of systems that use it."""
+
+    config: Config
+    systems: tuple[System, ...]
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """Every job once, in the order of the systems."""
+        return tuple(dict.fromkeys(job for system in self.systems for job in system.jobs))
+
+    def dataset_slice(self, name: str) -> DatasetSlice:
+        """The slice that `ingest` of dataset `name` gets."""
+        tasks = {task: spec for task, spec in self.config.tasks.items() if spec.dataset == name}
+        return DatasetSlice(name=name, seed=self.config.seed, dataset=self.config.datasets[name], tasks=tasks)
+
+    def job_slice(self, job: Job) -> JobSlice:
+        """The slice that `finetune` of `job` gets; hardware is no part of it, since it decides no result."""
+        model = self.config.models[job.model].model_copy(update={"hardware": None})
+        tasks = {task: self.config.tasks[task] for task in job.tasks}
+        return JobSlice(model_name=job.model, seed=self.config.seed, model=model, tasks=tasks)
+
+    def evaluation_slice(self) -> EvaluationSlice:
+        """The slice that every `evaluate` gets."""
+        return EvaluationSlice(seed=self.config.seed, evaluation=self.config.evaluation)
+
+
+def block_name(tasks: tuple[str, ...]) -> str:
+    """The name of a block: its tasks joined by `+`."""
+    return "+".join(tasks)
+
+
+def blocks(config: Config, grouping: str) -> tuple[tuple[str, ...], ...]:
+    """The blocks of a grouping, tasks within a block in the configuration's order (so that equal blocks are equal)."""
+    partition = config.groupings[grouping]
+    order = list(config.tasks)
+    if partition == "each":
+        return tuple((task,) for task in order)
+    if partition == "all":
+        return (tuple(order),)
+    return tuple(tuple(sorted(block, key=order.index)) for block in partition)
+
+
+def make_plan(config: Config) -> Plan:
+    """The systems and jobs that `config` asks for.
+
+    `systems: all` means model x grouping where it makes sense: two groupings that are the same partition give one
+    system, and a linear model, which shares nothing between tasks, is taken in the finest of the groupings only.
+    """
+    if config.systems != "all":
+        pairs = [(name.split("/")[0], name.split("/")[1]) for name in config.systems]
+        return Plan(config, tuple(_system(config, model, grouping) for model, grouping in pairs))
+    distinct: dict[frozenset[tuple[str, ...]], str] = {}
+    for grouping in config.groupings:
+        distinct.setdefault(frozenset(blocks(config, grouping)), grouping)
+    systems = []
+    for name, model in config.models.items():
+        match model:
+            case LinearModel():
+                groupings = [distinct[max(distinct, key=len)]]
+            case EncoderModel():
+                groupings = list(distinct.values())
+        systems += [_system(config, name, grouping) for grouping in groupings]
+    return Plan(config, tuple(systems))
+
+
+def _system(config: Config, model: str, grouping: str) -> System:
+    return System(model, grouping, tuple(Job(model, block) for block in blocks(config, grouping)))

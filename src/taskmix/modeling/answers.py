@@ -1,0 +1,74 @@
+"""What a model answers: the types that evaluation records and serving sends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taskmix.data.schema import LabelSpace, Span
+
+
+@dataclass(frozen=True)
+class ClassificationAnswer:
+    """One label for a text.
+
+    Attributes:
+        label: the most probable label.
+        probability: its calibrated probability, in [0, 1].
+        probabilities: (labels,) float32, calibrated, sums to 1, in the order of the task's label space.
+    """
+
+    label: str
+    probability: float
+    probabilities: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SlotsAnswer:
+    """The labelled spans of a text, in its order, without overlap.
+
+    Attributes:
+        spans: in words of `split_words(text)`.
+        probabilities: one a span: the least of its words' tag probabilities (calibrated), in [0, 1].
+    """
+
+    spans: tuple[Span, ...]
+    probabilities: tuple[float, ...]
+
+
+Answer = ClassificationAnswer | SlotsAnswer
+
+
+@dataclass(frozen=True)
+class TaskHead:
+    """What a model knows of one task that it answers."""
+
+    name: str
+    type: str
+    """`classification` or `slot_filling`."""
+    labels: LabelSpace
+
+
+class Model(Protocol):
+    """A trained job, loaded: the one interface that evaluation, serving and `taskmix predict` use."""
+
+    heads: Mapping[str, TaskHead]
+
+    def predict(self, texts: Sequence[str], *, tasks: Sequence[str] | None = None) -> list[dict[str, Answer]]:
+        """Answer tasks for texts, in the order given; batching and sorting by length happen inside.
+
+        Args:
+            texts: any number of texts, also empty ones.
+            tasks: which tasks to answer; null answers all of `heads`.
+
+        Returns:
+            One dict a text, from task to answer, in the order of `tasks`.
+
+        Raises:
+            UnknownTask: a task is not one of `heads`.
+        """
+        ...
