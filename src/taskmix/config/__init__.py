@@ -1,0 +1,1 @@
+"""The configuration: its shape, its reading, and the plan that follows from it."""

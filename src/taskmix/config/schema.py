@@ -120,7 +120,7 @@ class ClassificationTask(Section):
     label: str
     """Column of the label."""
     labels: tuple[str, ...] | None = None
-    """The label space, in order; without it, the labels seen in train, sorted. Append only: order is the class index."""
+    """The label space, in order; without it, the labels seen in train, sorted. Append only: the order is the index."""
 
 
 class SlotFillingTask(Section):
@@ -182,7 +182,7 @@ class EncoderRecipe(Section):
     """Of the backbone; null keeps the checkpoint's own."""
     freeze_embeddings: bool = False
     patience: Positive | None = None
-    """Stop after so many epochs without a better dev score; null trains all epochs. The best epoch is kept either way."""
+    """Stop after so many epochs without a better dev score; null trains all. The best epoch is kept either way."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 where the device multiplies it natively, else fp32."""
     checkpoint_steps: Positive | None = None
@@ -206,7 +206,9 @@ class EncoderModel(Section):
     @model_validator(mode="after")
     def _one_origin(self) -> EncoderModel:
         if (self.checkpoint is None) == (self.architecture is None):
-            raise ValueError("needs exactly one of 'checkpoint' (pretrained weights) and 'architecture' (random weights)")
+            raise ValueError(
+                "needs exactly one of 'checkpoint' (pretrained weights) and 'architecture' (random weights)"
+            )
         return self
 
 
