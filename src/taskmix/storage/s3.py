@@ -176,7 +176,7 @@ class S3Store:
             raise StorageError(f"{where}: cannot {action}: {error}; check the local disk") from error
 
     def _ask_again(self, error: Exception) -> Exception:
-        """Return what a listing says is wrong: the answer to a HEAD tells a wrong key and an absent bucket not apart."""
+        """Return what a listing says is wrong, since the answer to a HEAD has no words for it."""
         try:
             self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
         except (BotoCoreError, ClientError) as told:
@@ -207,18 +207,18 @@ def _client_for(variables: tuple[tuple[str, str], ...]) -> S3Client:
 @lru_cache(maxsize=4)
 def _create_client(variables: tuple[tuple[str, str], ...]) -> S3Client:
     """Return a client for these AWS variables; it may be used by any thread."""
-    session = botocore.session.Session()
+    settings = botocore.session.Session()
+    session = boto3.Session(botocore_session=settings)
     defaults: dict[str, Any] = {"connect_timeout": 10, "read_timeout": 60, "max_pool_connections": CONNECTIONS}
     # A Config wins over variables and files: what the user sets there stays out of it.
     if not {"AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"} & dict(variables).keys():
         defaults["retries"] = {"mode": "standard", "total_max_attempts": RETRY_ATTEMPTS}
-    client = boto3.Session(botocore_session=session).client("s3", config=Config(**defaults))
-    own_style = session.get_scoped_config().get("s3", {})
-    if own_style or _is_amazon(client.meta.endpoint_url):
+    client = session.client("s3", config=Config(**defaults))
+    if settings.get_scoped_config().get("s3") or _is_amazon(client.meta.endpoint_url):
         return client
     # Most servers but Amazon's have one name for all buckets.
     config = Config(**defaults, s3={"addressing_style": "path"}, signature_version="s3v4")
-    return boto3.Session(botocore_session=session).client("s3", config=config)
+    return session.client("s3", config=config)
 
 
 def _is_amazon(endpoint: str) -> bool:
