@@ -56,7 +56,10 @@ class TaskHead:
 class Model(Protocol):
     """A trained job, loaded: the one interface that evaluation, serving and `taskmix predict` use."""
 
-    heads: Mapping[str, TaskHead]
+    @property
+    def heads(self) -> Mapping[str, TaskHead]:
+        """The tasks that it answers, in its own order."""
+        ...
 
     def predict(self, texts: Sequence[str], *, tasks: Sequence[str] | None = None) -> list[dict[str, Answer]]:
         """Answer tasks for texts, in the order given; batching and sorting by length happen inside.

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from taskmix import __version__
 from taskmix.config.plan import JobSlice
@@ -40,7 +40,7 @@ class EpochRecord(Section):
     setting: str | None = None
     """The value tried, where a setting was searched rather than epochs run."""
     loss: float | None = None
-    dev_scores: dict[str, float] = {}
+    dev_scores: dict[str, float] = Field(default_factory=dict)
     """Task to its primary score on dev, in [0, 1]."""
     seconds: float = 0.0
 
@@ -108,7 +108,9 @@ def read_card(folder: Path) -> BundleCard:
     try:
         return BundleCard.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise BundleError(f"{folder}: holds no {CARD_FILE}, so it is no bundle; give the folder of a trained job") from None
+        raise BundleError(
+            f"{folder}: holds no {CARD_FILE}, so it is no bundle; give the folder of a trained job"
+        ) from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -1,0 +1,224 @@
+"""The encoder: one backbone, one head a task, one forward pass for all of them.
+
+Classification reads the pooled text, slot filling the first sub-word of every word. A single-task model is the same
+with one head. Training (another layer) drives `MultiTaskEncoder`; evaluation and serving use `EncoderModel`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from taskmix.config import schema
+from taskmix.data.schema import split_words, tags_to_spans
+from taskmix.errors import BundleError, UnknownTask
+from taskmix.modeling.answers import Answer, ClassificationAnswer, SlotsAnswer, TaskHead
+from taskmix.modeling.bundle import BundleCard
+from taskmix.modeling.calibration import softmax
+from taskmix.modeling.tokens import TokenizedText, batches_by_length, load_tokenizer, pad, tokenize
+
+WEIGHTS_FILE = "model.safetensors"
+TOKENS_PER_FORWARD = 4096
+"""Budget of one forward pass at prediction: small enough for a CPU's caches. Arbitrary; answers do not depend on it."""
+
+
+class MultiTaskEncoder(nn.Module):
+    """A backbone with a linear head for each task.
+
+    Args:
+        backbone: a transformers encoder whose output has `last_hidden_state`.
+        heads: the tasks to answer.
+        pooling: `mean` of the text's tokens, or the first (`cls`).
+    """
+
+    def __init__(self, backbone: Any, *, heads: Mapping[str, TaskHead], pooling: str) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pooling = pooling
+        self.dropout = nn.Dropout(0.1)
+        width = int(backbone.config.hidden_size)
+        self.heads = nn.ModuleDict({task: nn.Linear(width, output_size(head)) for task, head in heads.items()})
+        self.types = {task: head.type for task, head in heads.items()}
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, tasks: Sequence[str] | None = None
+    ) -> dict[str, Tensor]:
+        """Logits of each task.
+
+        Args:
+            input_ids: (batch, tokens) int64.
+            attention_mask: (batch, tokens) int64, 1 where there is a token.
+            tasks: which heads to compute; null computes all.
+
+        Returns:
+            Task to (batch, labels) for classification, (batch, tokens, tags) for slot filling.
+        """
+        hidden_BTD = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        hidden_BTD = self.dropout(hidden_BTD)
+        pooled_BD = self._pool(hidden_BTD, attention_mask)
+        chosen = self.types if tasks is None else tasks
+        return {
+            task: self.heads[task](pooled_BD if self.types[task] == "classification" else hidden_BTD) for task in chosen
+        }
+
+    def _pool(self, hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        if self.pooling == "cls":
+            return hidden_BTD[:, 0]
+        mask_BT1 = mask_BT.unsqueeze(-1).to(hidden_BTD.dtype)
+        return (hidden_BTD * mask_BT1).sum(dim=1) / mask_BT1.sum(dim=1).clamp(min=1)
+
+
+def output_size(head: TaskHead) -> int:
+    """Logits that a task's head gives: a label each, or a BIO tag each."""
+    return len(head.labels) if head.type == "classification" else len(head.labels.tags)
+
+
+class EncoderModel:
+    """A trained encoder with its tokenizer and calibration: an implementation of `modeling.answers.Model`."""
+
+    def __init__(self, module: MultiTaskEncoder, *, tokenizer: Any, card: BundleCard, device: torch.device) -> None:
+        self.card = card
+        self.heads = card.task_heads
+        self._module = module.to(device).eval()
+        self._tokenizer = tokenizer
+        self._device = device
+        assert isinstance(card.job.model, schema.EncoderModel)
+        self._max_tokens = card.job.model.recipe.max_tokens
+
+    def predict(self, texts: Sequence[str], *, tasks: Sequence[str] | None = None) -> list[dict[str, Answer]]:
+        """Answer `tasks` (default: all) for each text; see `modeling.answers.Model`.
+
+        Raises:
+            UnknownTask: a task is not one of `heads`.
+        """
+        asked = known_tasks(tasks, heads=self.heads)
+        tokenized = tokenize(texts, tokenizer=self._tokenizer, max_tokens=self._max_tokens)
+        logits = compute_logits(
+            self._module, tokenized, tasks=asked, pad_token_id=self._tokenizer.pad_token_id, device=self._device
+        )
+        return [
+            {task: self._answer(task, text, row, logits[task][index]) for task in asked}
+            for index, (text, row) in enumerate(zip(texts, tokenized, strict=True))
+        ]
+
+    def _answer(self, task: str, text: str, tokens: TokenizedText, logits: NDArray[np.float32]) -> Answer:
+        head = self.heads[task]
+        probabilities = softmax(logits, temperature=self.card.temperatures.get(task, 1.0))
+        if head.type == "slot_filling":
+            return read_slots(text, tokens, probabilities, tags=head.labels.tags)
+        best = int(probabilities.argmax())
+        return ClassificationAnswer(
+            head.labels.labels[best], float(probabilities[best]), probabilities.astype(np.float32)
+        )
+
+
+def known_tasks(tasks: Sequence[str] | None, *, heads: Mapping[str, TaskHead]) -> tuple[str, ...]:
+    """The tasks asked for, all of `heads` where none are named.
+
+    Raises:
+        UnknownTask: a task is not one of `heads`.
+    """
+    for task in tasks or ():
+        if task not in heads:
+            raise UnknownTask(f"task '{task}' is not one of {list(heads)}, which this model was trained on")
+    return tuple(heads) if tasks is None else tuple(tasks)
+
+
+def read_slots(
+    text: str, tokens: TokenizedText, probabilities_TG: NDArray[np.floating[Any]], *, tags: Sequence[str]
+) -> SlotsAnswer:
+    """Spans from tag probabilities (tokens, tags) of one text; a word that was cut off counts as outside."""
+    best_T = probabilities_TG.argmax(axis=-1)
+    starts = tokens.word_starts
+    word_tags = [tags[best_T[start]] if start >= 0 else "O" for start in starts]
+    assert len(word_tags) == len(split_words(text))
+    spans = tags_to_spans(word_tags)
+    sure = probabilities_TG.max(axis=-1)
+    return SlotsAnswer(
+        tuple(spans), tuple(float(min(sure[starts[word]] for word in range(span.start, span.end))) for span in spans)
+    )
+
+
+@torch.inference_mode()
+def compute_logits(
+    module: MultiTaskEncoder,
+    texts: Sequence[TokenizedText],
+    *,
+    tasks: Sequence[str],
+    pad_token_id: int,
+    device: torch.device,
+    tokens_per_batch: int = TOKENS_PER_FORWARD,
+) -> dict[str, list[NDArray[np.float32]]]:
+    """Logits of every text, in the order given; batches are by length inside.
+
+    Returns:
+        Task to one array a text: (labels,) for classification, (tokens, tags) for slot filling.
+    """
+    results: dict[str, list[NDArray[np.float32]]] = {task: [np.empty(0, np.float32)] * len(texts) for task in tasks}
+    for batch in batches_by_length([len(text) for text in texts], tokens_per_batch=tokens_per_batch):
+        ids_BT, mask_BT = pad([texts[index] for index in batch], pad_token_id=pad_token_id)
+        logits = module(ids_BT.to(device), mask_BT.to(device), tasks)
+        for task in tasks:
+            rows = logits[task].float().cpu().numpy()
+            for row, index in enumerate(batch):
+                results[task][index] = rows[row] if rows.ndim == 2 else rows[row, : len(texts[index])]
+    return results
+
+
+def save_encoder(module: MultiTaskEncoder, folder: Path, *, tokenizer: Any) -> None:
+    """Write weights, backbone configuration and tokenizer into `folder`; the card is written apart."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    module.backbone.config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def load_encoder(folder: Path, card: BundleCard, *, device: str = "auto") -> EncoderModel:
+    """The encoder in `folder`.
+
+    Raises:
+        BundleError: weights are missing, or are not those that the card describes.
+    """
+    from transformers import AutoConfig, AutoModel
+
+    assert isinstance(card.job.model, schema.EncoderModel)
+    backbone = without_pooler(AutoModel.from_config(AutoConfig.from_pretrained(folder)))
+    module = MultiTaskEncoder(backbone, heads=card.task_heads, pooling=card.job.model.pooling)
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        raise BundleError(f"{path}: is missing; fetch the bundle again or train the job again")
+    load_weights(module, path)
+    return EncoderModel(module, tokenizer=load_tokenizer(folder), card=card, device=pick_device(device))
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Load the safetensors file at `path` into `module`, every tensor accounted for.
+
+    Raises:
+        BundleError: a tensor is missing, left over, or of another shape.
+    """
+    try:
+        module.load_state_dict(load_file(path), strict=True)
+    except RuntimeError as error:
+        raise BundleError(f"{path}: does not hold the weights of this model: {error}") from None
+
+
+def without_pooler(backbone: Any) -> Any:
+    """The backbone without the pre-training pooler that BERT-like models carry: weights that no head of ours reads."""
+    if getattr(backbone, "pooler", None) is not None:
+        backbone.pooler = None
+    return backbone
+
+
+def pick_device(device: str) -> torch.device:
+    """`auto` is the first GPU where there is one, else the CPU; any other name is torch's own."""
+    if device != "auto":
+        return torch.device(device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

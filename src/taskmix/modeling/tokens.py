@@ -1,0 +1,110 @@
+"""Texts to sub-words, and sub-words to words: what every encoder needs before its first layer.
+
+Slots are tagged on the first sub-word of each word. The text is tokenized as it stands, not word by word, so that
+classification and slot filling see the same tokens and one forward pass serves both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from taskmix.data.schema import split_words
+from taskmix.errors import BundleError
+
+
+@dataclass(frozen=True)
+class TokenizedText:
+    """One text as sub-words.
+
+    Attributes:
+        ids: (tokens,) int32, special tokens included.
+        word_starts: (words,) int32, position of each word's first sub-word; -1 where the text was cut before it.
+    """
+
+    ids: NDArray[np.int32]
+    word_starts: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def load_tokenizer(source: str | Path, *, revision: str | None = None) -> Any:
+    """The fast tokenizer at `source`.
+
+    Raises:
+        BundleError: there is only a slow one, which cannot tell where in the text a sub-word stands.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(source), revision=revision, use_fast=True)
+    if not getattr(tokenizer, "is_fast", False):
+        raise BundleError(f"{source}: has no fast tokenizer (tokenizer.json); convert it with the tokenizers library")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def tokenize(texts: Sequence[str], *, tokenizer: Any, max_tokens: int) -> list[TokenizedText]:
+    """Sub-words of every text; text beyond `max_tokens` (special tokens counted) is cut at the end."""
+    if not texts:
+        return []
+    encoded = tokenizer(
+        list(texts), truncation=True, max_length=max_tokens, return_offsets_mapping=True, return_attention_mask=False
+    )
+    return [
+        TokenizedText(np.asarray(ids, dtype=np.int32), first_subwords(text, offsets))
+        for text, ids, offsets in zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+    ]
+
+
+def first_subwords(text: str, offsets: Sequence[tuple[int, int]]) -> NDArray[np.int32]:
+    """Position of the first sub-word of each word, (words,) int32; -1 for a word that no sub-word covers.
+
+    Some tokenizers count the blank before a word as part of it, and a sub-word may span two words: so a word's first
+    sub-word is the first whose characters overlap it.
+    """
+    starts = []
+    position = 0
+    for word in split_words(text):
+        while position < len(offsets) and (
+            offsets[position][1] <= word.start or offsets[position][0] == offsets[position][1]
+        ):
+            position += 1
+        covered = position < len(offsets) and offsets[position][0] < word.end
+        starts.append(position if covered else -1)
+    return np.asarray(starts, dtype=np.int32)
+
+
+def pad(texts: Sequence[TokenizedText], *, pad_token_id: int) -> tuple[Tensor, Tensor]:
+    """A batch: ids (batch, tokens) int64 and attention mask (batch, tokens) int64, padded to its longest text."""
+    longest = max(len(text) for text in texts)
+    ids_BT = torch.full((len(texts), longest), pad_token_id, dtype=torch.long)
+    mask_BT = torch.zeros((len(texts), longest), dtype=torch.long)
+    for row, text in enumerate(texts):
+        ids_BT[row, : len(text)] = torch.from_numpy(text.ids.astype(np.int64))
+        mask_BT[row, : len(text)] = 1
+    return ids_BT, mask_BT
+
+
+def batches_by_length(lengths: Sequence[int], *, tokens_per_batch: int) -> list[list[int]]:
+    """Indices of texts in batches of about equal length, longest first, padding counted against the budget.
+
+    One padded batch of mixed lengths computes several times the tokens it needs; sorted, hardly any are padding.
+    """
+    batches: list[list[int]] = []
+    width = 0
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batches and (len(batches[-1]) + 1) * width <= tokens_per_batch:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+            width = max(1, lengths[index])
+    return batches

@@ -1,0 +1,144 @@
+"""One job from datasets to bundle: the step `finetune`, for every kind of model.
+
+A job's folder on storage is named by its fingerprint. A complete bundle there is reused, a half-trained one goes on
+from its newest checkpoint, and nothing that lacks a manifest is believed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+
+from taskmix.config.plan import JobSlice
+from taskmix.config.schema import EncoderModel, LinearModel
+from taskmix.data.dataset import Dataset, load_dataset
+from taskmix.data.mixture import Mixture, make_mixture
+from taskmix.data.schema import Split
+from taskmix.errors import TrainingError
+from taskmix.modeling.answers import TaskHead
+from taskmix.modeling.bundle import BundleCard, head_cards, installed_versions, write_card
+from taskmix.modeling.checkpoint import checkpoint_version
+from taskmix.storage import delete_prefix, fingerprint, is_complete, join, local_copy, publish
+
+logger = logging.getLogger(__name__)
+DECIDING_PACKAGES = ("data", "modeling", "training")
+"""The parts of taskmix whose code decides what a job comes to."""
+
+
+def finetune(job: JobSlice, *, datasets: Sequence[str], storage: str) -> str:
+    """Train `job` and publish its bundle, or find it done.
+
+    Args:
+        job: the model, the block's tasks and the seed.
+        datasets: URIs of the ingested datasets that the tasks are asked of, in any order.
+        storage: root of the run's storage.
+
+    Returns:
+        The job's URI, `<storage>/jobs/<job>/<fingerprint>`; its bundle lies in `bundle/` below.
+
+    Raises:
+        TrainingError: there is nothing to train on, or training went wrong.
+    """
+    with ExitStack() as stack:
+        loaded = {}
+        for uri in datasets:
+            dataset = load_dataset(stack.enter_context(local_copy(uri)))
+            loaded[dataset.name] = dataset
+        uri = join(storage, "jobs", job.name, job_fingerprint(job, datasets=loaded))
+        bundle = join(uri, "bundle")
+        if is_complete(bundle):
+            logger.info("reused job=%s bundle=%s", job.name, bundle)
+            return uri
+        with tempfile.TemporaryDirectory(prefix="taskmix-bundle-") as folder:
+            card = train_into(Path(folder), job, datasets=loaded, checkpoints=join(uri, "checkpoints"))
+            publish(Path(folder), bundle, about={"kind": "bundle", "job": job.name})
+    delete_prefix(join(uri, "checkpoints"))
+    logger.info("trained job=%s epochs=%.1f seconds=%.1f", job.name, card.training.epochs, card.training.seconds)
+    return uri
+
+
+def train_into(folder: Path, job: JobSlice, *, datasets: Mapping[str, Dataset], checkpoints: str) -> BundleCard:
+    """Train `job` and write its bundle into the local `folder`; returns the card."""
+    heads = job_heads(job, datasets=datasets)
+    train = job_mixture(job, datasets=datasets, split="train")
+    dev = job_mixture(job, datasets=datasets, split="dev")
+    if not len(train):
+        raise TrainingError(f"job {job.name}: no row of {sorted(datasets)} carries a label of its tasks; check tasks.*")
+    match job.model:
+        case LinearModel():
+            from taskmix.training.linear import fit_linear
+
+            linear = fit_linear(job, train=train.rows, dev=dev.rows, heads=heads)
+            linear.model.save(folder)
+            temperatures, thresholds, record = linear.temperatures, linear.rejection_thresholds, linear.record
+        case EncoderModel():
+            from taskmix.modeling.encoder import save_encoder
+            from taskmix.training.encoder import fit_encoder
+
+            encoder = fit_encoder(job, train=train, dev=dev, heads=heads, checkpoints=checkpoints)
+            save_encoder(encoder.module, folder, tokenizer=encoder.tokenizer)
+            temperatures, thresholds, record = encoder.temperatures, encoder.rejection_thresholds, encoder.record
+    card = BundleCard(
+        kind=job.model.kind,
+        job=job,
+        heads=head_cards(heads),
+        temperatures=temperatures,
+        rejection_thresholds=thresholds,
+        training=record,
+        versions=installed_versions(),
+    )
+    write_card(card, folder)
+    return card
+
+
+def job_heads(job: JobSlice, *, datasets: Mapping[str, Dataset]) -> dict[str, TaskHead]:
+    """The label spaces of the job's tasks.
+
+    Raises:
+        TrainingError: a dataset that a task is asked of was not given.
+    """
+    for task, config in job.tasks.items():
+        if config.dataset not in datasets or task not in datasets[config.dataset].label_spaces:
+            raise TrainingError(
+                f"job {job.name}: task '{task}' is asked of dataset '{config.dataset}', but the datasets given are "
+                f"{ {name: list(dataset.label_spaces) for name, dataset in datasets.items()} }; ingest it with the task"
+            )
+    return {
+        task: TaskHead(task, config.type, datasets[config.dataset].label_spaces[task])
+        for task, config in job.tasks.items()
+    }
+
+
+def job_mixture(job: JobSlice, *, datasets: Mapping[str, Dataset], split: Split) -> Mixture:
+    """The rows of `split` that carry labels of the job's tasks."""
+    return make_mixture({name: datasets[name].rows(split) for name in job.datasets}, tasks=list(job.tasks))
+
+
+def job_fingerprint(job: JobSlice, *, datasets: Mapping[str, Dataset]) -> str:
+    """16 hex digits that stand for all that decides the job's result: slice, data, pretrained weights, code."""
+    checkpoint = job.model.checkpoint if isinstance(job.model, EncoderModel) else None
+    return fingerprint(
+        {
+            "job": job.model_dump(mode="json"),
+            "data": {task: datasets[config.dataset].task_hashes[task] for task, config in job.tasks.items()},
+            "checkpoint": checkpoint_version(checkpoint) if checkpoint else None,
+            "code": code_version(),
+        }
+    )
+
+
+@cache
+def code_version() -> str:
+    """16 hex digits over the source of the packages that decide a job's result."""
+    root = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for package in DECIDING_PACKAGES:
+        for path in sorted((root / package).rglob("*")):
+            if path.suffix == ".py":
+                digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
