@@ -1,0 +1,134 @@
+"""`taskmix plan`: what a configuration comes to, as tables, and what of it is already done on storage."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from taskmix.cli.options import ConfigArgument, SetOption, StorageOption, read_config
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from taskmix.cli.standing import Standing
+    from taskmix.config.plan import Job, Plan
+    from taskmix.config.schema import DatasetConfig, Hardware, ModelConfig
+
+_WIDTH_OF_A_PIPE = 160
+"""Columns where the output is no terminal; arbitrary, wide enough that no cell of our configurations breaks."""
+_STYLES = {"done": "green", "half": "yellow", "to do": "default", "unknown": "yellow"}
+
+
+def plan(config: ConfigArgument, overrides: SetOption = None, storage: StorageOption = None) -> None:
+    """Show the datasets, jobs, systems and hardware of a configuration, and what is already done on storage.
+
+    Works without a network and without credentials too: what cannot be looked up is said to be unknown.
+    """
+    from rich.console import Console
+
+    from taskmix.cli.standing import dataset_standings, job_standings
+    from taskmix.config.plan import make_plan
+
+    made = make_plan(read_config(config, overrides=overrides, storage=storage))
+    datasets = dataset_standings(made)
+    jobs = job_standings(made, datasets=datasets)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE)
+    console.print(f"[bold]{made.config.name}[/bold], seed {made.config.seed}, storage {made.config.storage}")
+    console.print(_dataset_table(made, datasets))
+    console.print(_job_table(made, jobs))
+    console.print(_system_table(made))
+    if made.config.hardware:
+        console.print(_hardware_table(made))
+    for line in _remarks(made, {**datasets, **{job.title: standing for job, standing in jobs.items()}}):
+        console.print(line)
+
+
+def _table(title: str, *columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _state(standing: Standing, *, done: str) -> str:
+    words = done if standing.state == "done" else "half trained" if standing.state == "half" else standing.state
+    return f"[{_STYLES[standing.state]}]{words}[/]"
+
+
+def _dataset_table(plan: Plan, standings: Mapping[str, Standing]) -> Table:
+    table = _table("Datasets", "name", "format", "source", "tasks", "on storage")
+    for name, dataset in plan.config.datasets.items():
+        tasks = ", ".join(plan.dataset_slice(name).tasks) or "none: not used"
+        table.add_row(name, dataset.format, _source(dataset), tasks, _state(standings[name], done="ingested"))
+    return table
+
+
+def _source(dataset: DatasetConfig) -> str:
+    from rich.markup import escape
+
+    return escape(str(getattr(dataset, "uri", None) or getattr(dataset, "path", None) or "written by taskmix"))
+
+
+def _job_table(plan: Plan, standings: Mapping[Job, Standing]) -> Table:
+    table = _table(
+        f"Jobs ({len(plan.jobs)} to train, each once)", "model", "tasks", "made of", "hardware", "systems", "on storage"
+    )
+    for job in plan.jobs:
+        model = plan.config.models[job.model]
+        systems = ", ".join(system.name for system in plan.systems if job in system.jobs)
+        row = (job.model, " + ".join(job.tasks), _made_of(model), model.hardware or "any", systems)
+        table.add_row(*row, _state(standings[job], done="trained"))
+    return table
+
+
+def _made_of(model: ModelConfig) -> str:
+    from taskmix.config.schema import EncoderModel
+
+    if not isinstance(model, EncoderModel):
+        return "TF-IDF, linear SVM"
+    if model.architecture is None:
+        return str(model.checkpoint)
+    return f"random weights, {model.architecture.layers} layers of {model.architecture.hidden}"
+
+
+def _system_table(plan: Plan) -> Table:
+    table = _table("Systems (model / grouping)", "system", "jobs", "models to serve")
+    for system in plan.systems:
+        table.add_row(system.name, ", ".join(job.name for job in system.jobs), str(len(system.jobs)))
+    return table
+
+
+def _hardware_table(plan: Plan) -> Table:
+    table = _table(
+        "Hardware (of the cluster; a local run takes what is there)", "name", "takes", "node", "USD/h", "jobs"
+    )
+    for name, hardware in plan.config.hardware.items():
+        used = ", ".join(job.name for job in plan.jobs if plan.config.models[job.model].hardware == name)
+        node = ", ".join(f"{key}={value}" for key, value in hardware.node_selector.items()) or "any"
+        table.add_row(name, _takes(hardware), node, f"{hardware.usd_per_hour:g}", used or "none")
+    return table
+
+
+def _takes(hardware: Hardware) -> str:
+    amounts = {"GPU": hardware.gpus, "CPU": hardware.cpus, "GiB": hardware.memory_gib}
+    return ", ".join(f"{amount:g} {unit}" for unit, amount in amounts.items() if amount) or "what is free"
+
+
+def _remarks(plan: Plan, standings: Mapping[str, Standing]) -> list[str]:
+    """What the tables cannot say: how much sharing saves, and why something is unknown."""
+    from rich.markup import escape
+
+    asked = sum(len(system.jobs) for system in plan.systems)
+    lines = []
+    if asked > len(plan.jobs):
+        lines.append(f"{asked} models are asked for, {len(plan.jobs)} are trained: systems share the rest.")
+    reasons: dict[str, str] = {}
+    for name, standing in standings.items():
+        if standing.reason:
+            reasons.setdefault(standing.reason, name)
+    lines += [f"[yellow]unknown[/]: {name}: {escape(reason)}" for reason, name in reasons.items()]
+    return lines
