@@ -6,16 +6,7 @@ from typing import Annotated
 
 import typer
 
-from taskmix.cli.options import ConfigArgument, SetOption, StorageOption, read_config
-
-SystemArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="SYSTEM",
-        help="What answers: a system's JSON file, a job or a bundle; a folder or s3://...",
-        show_default=False,
-    ),
-]
+from taskmix.cli.options import ConfigArgument, SetOption, StorageOption, SystemArgument, read_config
 
 
 def validate(config: ConfigArgument, overrides: SetOption = None, storage: StorageOption = None) -> None:

@@ -35,6 +35,14 @@ StorageOption = Annotated[
         show_default=False,
     ),
 ]
+SystemArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SYSTEM",
+        help="What answers: a system's JSON file, a job or a bundle; a folder or s3://...",
+        show_default=False,
+    ),
+]
 
 
 def read_config(path: Path, *, overrides: Sequence[str] | None = None, storage: str | None = None) -> Config:

@@ -130,5 +130,5 @@ def _remarks(plan: Plan, standings: Mapping[str, Standing]) -> list[str]:
     for name, standing in standings.items():
         if standing.reason:
             reasons.setdefault(standing.reason, name)
-    lines += [f"[yellow]unknown[/]: {name}: {escape(reason)}" for reason, name in reasons.items()]
+    lines += [f"[yellow]unknown[/]: {escape(name)}: {escape(reason)}" for reason, name in reasons.items()]
     return lines

@@ -69,8 +69,7 @@ def _job_standing(plan: Plan, job: Job, *, datasets: Mapping[str, Standing], car
     job_slice = plan.job_slice(job)
     for name in job_slice.datasets:
         if datasets[name].state != "done":
-            unknown = datasets[name].state == "unknown"
-            return Standing("unknown" if unknown else "to do", reason=f"dataset {name} is unknown" if unknown else "")
+            return Standing("unknown" if datasets[name].state == "unknown" else "to do")
     from taskmix.training.job import job_fingerprint  # imports torch: only where there is something to look for
 
     try:
