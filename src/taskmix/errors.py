@@ -71,6 +71,24 @@ class ServingError(TaskmixError):
     """The server did not start, did not get ready, or answered other than evaluation did."""
 
 
+class RequestError(TaskmixError):
+    """A request to a served model is the client's fault; answered with a 4xx.
+
+    Attributes:
+        faults: one complete sentence a fault, each starting with where it is, e.g. `instances[2].text`.
+        status: the HTTP status that says it.
+    """
+
+    def __init__(self, faults: Sequence[str], *, status: int = 400) -> None:
+        self.faults = tuple(faults)
+        self.status = status
+        super().__init__("; ".join(self.faults))
+
+
+class Overloaded(ServingError):
+    """More texts wait for an answer than the server takes; asking again later may work."""
+
+
 class RunFailed(TaskmixError):
     """A step of a pipeline run failed; the message starts with the step's own error."""
 

@@ -1,0 +1,64 @@
+"""`python -m taskmix.serving SYSTEM --name NAME --port PORT`: the server as containers and the smoke test start it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+
+from taskmix.errors import TaskmixError
+from taskmix.serving.predictor import Limits
+
+
+def main() -> int:
+    """Serve until told to stop.
+
+    Returns:
+        0 after a graceful stop, 2 if the server could not start; the reason is on standard error.
+    """
+    arguments = _parser().parse_args()
+    limits = Limits(
+        max_instances=arguments.max_instances,
+        max_characters=arguments.max_characters,
+        max_body_bytes=arguments.max_body_mib * 2**20,
+    )
+    if arguments.stop_at_end_of_input:
+        threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
+    try:
+        from taskmix.serving.server import serve
+
+        serve(arguments.system, name=arguments.name, host=arguments.host, port=arguments.port, limits=limits)
+    except TaskmixError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    default = Limits()
+    parser = argparse.ArgumentParser(prog="python -m taskmix.serving", description="Serve a system over KServe's REST.")
+    parser.add_argument("system", help="a bundle, job, system, release or champion: a folder or s3:// URI")
+    parser.add_argument("--name", default="taskmix", help="what the model is called in URLs (default: %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8080, help="port to listen on (default: %(default)s)")
+    parser.add_argument("--max-instances", type=int, default=default.max_instances, help="texts a request")
+    parser.add_argument("--max-characters", type=int, default=default.max_characters, help="characters a text")
+    parser.add_argument("--max-body-mib", type=int, default=default.max_body_bytes // 2**20, help="MiB a request")
+    parser.add_argument(
+        "--stop-at-end-of-input",
+        action="store_true",
+        help="stop when standard input ends: a parent that holds it open takes the server along, however it dies",
+    )
+    return parser
+
+
+def _stop_at_end_of_input() -> None:
+    while sys.stdin.buffer.read(4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

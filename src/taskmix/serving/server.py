@@ -1,0 +1,222 @@
+"""The KServe model server around a system: the only module that imports kserve.
+
+Model, metrics, event loop, HTTP server and shutdown are kserve's. The routes are ours (`endpoints`): kserve's own (0.21)
+answer 500 to many faults of a client, read bodies without limit, let anyone unload the model and say that they are ready
+without one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+from taskmix.errors import MissingExtra, ServingError
+from taskmix.modeling.system import System, load_system
+from taskmix.serving.batching import Batcher, Bounds
+from taskmix.serving.predictor import Instance, Limits, Prediction, predict
+
+
+@contextlib.contextmanager
+def _no_arguments() -> Iterator[None]:
+    """Hide the command line: kserve parses it when imported, and would take `--h` or `--workers` for its own."""
+    kept, sys.argv = sys.argv, sys.argv[:1]
+    try:
+        yield
+    finally:
+        sys.argv = kept
+
+
+try:
+    with _no_arguments():
+        import kserve
+        from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady
+        from kserve.logging import KSERVE_LOG_CONFIG, configure_logging
+        from kserve.model_server import app
+
+    from taskmix.serving.endpoints import add_endpoints
+except ModuleNotFoundError as error:
+    raise MissingExtra(f"serving needs the package '{error.name}'; pip install 'taskmix[serve]'") from error
+
+log = logging.getLogger(__name__)
+
+WARM_UP_TEXT = "one text before the first, so that nobody waits for caches and compilers"
+GRACE_S = 30
+"""How long requests in flight may take after SIGTERM; Kubernetes' own default before it kills."""
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+class ServedSystem(kserve.Model):  # type: ignore[misc]  # kserve has no types
+    """A system as kserve's model: what it is called, whether it is ready, and its metrics.
+
+    Args:
+        system: what answers.
+        name: what it is called in URLs.
+        bounds: of the queue in front of it.
+    """
+
+    def __init__(self, system: System, *, name: str, bounds: Bounds | None = None) -> None:
+        super().__init__(name)
+        self.system = system
+        self._batcher = Batcher(lambda instances: predict(system, instances), bounds=bounds)
+
+    def load(self) -> bool:
+        """Answer one text; ready only after it."""
+        warm_up = Instance(WARM_UP_TEXT, tuple(self.system.heads))
+        self._batcher.submit((warm_up,)).result()
+        self.ready = True
+        return self.ready
+
+    def start(self) -> None:
+        """Nothing: `load` has made it ready; kserve's default would claim so whatever happened."""
+
+    def stop(self) -> None:
+        """Answer what is queued and end."""
+        super().stop()
+        self._batcher.close(timeout_s=GRACE_S)
+
+    async def healthy(self) -> bool:
+        """Whether it answers: warmed up, and its worker alive."""
+        return self.ready and self._batcher.alive
+
+    async def predict(
+        self, payload: tuple[Instance, ...], headers: dict[str, str] | None = None, response_headers: Any = None
+    ) -> list[Prediction]:
+        """Answer valid instances; the event loop stays free meanwhile."""
+        return await asyncio.wrap_future(self._batcher.submit(payload))
+
+
+class LoopbackServer(kserve.ModelServer):  # type: ignore[misc]
+    """kserve's server, listening where it is told: kserve 0.21 knows 0.0.0.0 only."""
+
+    def __init__(self, *, host: str, port: int, on_listening: Callable[[], None]) -> None:
+        super().__init__(http_port=port, workers=1, enable_grpc=False, grace_period=GRACE_S)
+        self._host = host
+        self._on_listening = on_listening
+
+    async def _serve(self) -> None:
+        self._rest_server.config.host = self._host
+        await asyncio.gather(super()._serve(), self._announce())
+
+    async def _announce(self) -> None:
+        while not self._rest_server._server.started:
+            await asyncio.sleep(0.02)
+        self._on_listening()
+
+
+def serve_system(
+    system: System,
+    *,
+    name: str,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    limits: Limits | None = None,
+    announce: Callable[[str], None] = _say,
+) -> None:
+    """Serve `system` until SIGTERM or Ctrl-C; returns once the requests in flight are answered.
+
+    Args:
+        system: what answers.
+        name: what the model is called in URLs.
+        host: the address to listen on; 0.0.0.0 for all.
+        port: the port to listen on.
+        limits: on requests.
+        announce: gets a curl line to try, once the server listens.
+
+    Raises:
+        ServingError: the port is taken.
+    """
+    check_port(host, port)
+    model = ServedSystem(system, name=name)
+    model.load()
+    add_endpoints(app, model, limits=limits or Limits())
+    ours = list(app.router.routes)
+
+    @contextlib.asynccontextmanager
+    async def drop_kserve_routes(_: Any) -> AsyncIterator[None]:
+        app.router.routes[:] = ours  # runs after kserve has added its own, and before the first request
+        yield
+
+    app.router.lifespan_context = drop_kserve_routes
+    log.info(
+        "serving system=%s name=%s host=%s port=%d tasks=%s", system.name, name, host, port, ",".join(system.heads)
+    )
+    server = LoopbackServer(host=host, port=port, on_listening=lambda: announce(curl_line(system, name, host, port)))
+    server.start([model])
+
+
+def serve(
+    system: str,
+    *,
+    name: str,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    limits: Limits | None = None,
+    announce: Callable[[str], None] = _say,
+) -> None:
+    """Load the system that the URI `system` names and serve it; see `serve_system` and `load_system`."""
+    check_port(host, port)
+    configure_server_logging()
+    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # also while it loads
+    try:
+        started = time.monotonic()
+        loaded = load_system(system)
+        log.info("loaded system=%s bundles=%d seconds=%.1f", loaded.name, len(loaded.parts), time.monotonic() - started)
+        serve_system(loaded, name=name, host=host, port=port, limits=limits, announce=announce)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def check_port(host: str, port: int) -> None:
+    """Find out early, before minutes of loading, that the port cannot be had.
+
+    Raises:
+        ServingError: it is taken, or not ours to take.
+    """
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ServingError(
+            f"port {port} of {host}: cannot be listened on: {reason}; choose another with --port"
+        ) from None
+
+
+def curl_line(system: System, name: str, host: str, port: int) -> str:
+    """A command that asks the server one text."""
+    address = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    body = '{"instances": [{"text": "wake me at nine"}]}'
+    return f"curl http://{address}:{port}/v1/models/{name}:predict -H 'Content-Type: application/json' -d '{body}'"
+
+
+class _Expected(logging.Filter):
+    """Leaves out kserve's tracebacks for what a client did wrong: he has been told, and anyone could fill the log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        raised = record.exc_info[1] if record.exc_info else None
+        return not isinstance(raised, InvalidInput | ModelNotFound | ModelNotReady)
+
+
+def configure_server_logging() -> None:
+    """Log as kserve does, but without a line a request."""
+    loggers = {
+        **KSERVE_LOG_CONFIG["loggers"],
+        "kserve": {"handlers": ["kserve"], "level": "WARNING", "propagate": False},
+        "kserve.trace": {"level": "WARNING"},
+        "uvicorn": {"handlers": ["uvicorn"], "level": "WARNING", "propagate": False},
+        "uvicorn.error": {"level": "WARNING"},
+        "uvicorn.access": {"level": "WARNING"},
+        "taskmix": {"handlers": ["kserve"], "level": "INFO", "propagate": False},
+    }
+    configure_logging({**KSERVE_LOG_CONFIG, "loggers": loggers})
+    logging.getLogger("kserve").addFilter(_Expected())
