@@ -1,0 +1,1 @@
+"""The step that compares all systems in one report."""

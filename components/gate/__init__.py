@@ -1,0 +1,1 @@
+"""The step that decides whether the best system may be deployed."""

@@ -1,0 +1,87 @@
+"""Compile a configuration's graph for a Kubeflow cluster: images by digest, hardware, retries, the run's own id."""
+
+from pathlib import Path
+
+from kfp import compiler, dsl, kubernetes
+
+from taskmix.config.schema import Config, Hardware
+from taskmix.errors import ConfigError
+from taskmix_pipelines.graph import Target, build_pipeline
+
+RETRIED = frozenset({"ingest", "finetune"})
+"""Long steps that reach out, and that go on where they stopped. KFP's retry does not cover evicted pods."""
+RETRIES = 2
+SHARED_MEMORY = "shared-memory"
+
+
+def compile_for_cluster(config: Config, *, output: Path, source: str = "configuration") -> None:
+    """Write the compiled pipeline of `config` to the YAML file `output`.
+
+    Args:
+        config: what to compile.
+        output: the file; replaced.
+        source: what the configuration is called in errors.
+
+    Raises:
+        ConfigError: no images are given, or storage is a folder, which a cluster's pods do not share.
+    """
+    images = config.images
+    if images is None or "://" not in config.storage:
+        raise ConfigError(source, _cluster_problems(config))
+
+    def place(task: dsl.PipelineTask, *, step: str, hardware: str | None) -> None:
+        if step in RETRIED:
+            task.set_retry(RETRIES, backoff_duration="60s", backoff_factor=2.0, backoff_max_duration="600s")
+        if hardware is not None:
+            place_on(task, config.hardware[hardware])
+
+    target = Target(
+        run=dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER,
+        images={"train": images.train, "serve": images.serve},
+        place=place,
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    compiler.Compiler().compile(build_pipeline(config, target=target), str(output))
+
+
+def _cluster_problems(config: Config) -> list[str]:
+    problems = []
+    if config.images is None:
+        problems.append(
+            "images: not given, but a cluster needs them; add images: {train: <image>, serve: <image>}, each pinned by "
+            "digest, e.g. --set images.train=registry.example/taskmix-train@sha256:<64 hex digits>"
+        )
+    if "://" not in config.storage:
+        problems.append(
+            f"storage: '{config.storage}' is a folder of this machine, which a cluster's pods do not share; "
+            "give s3://bucket/prefix, e.g. --storage s3://bucket/prefix"
+        )
+    return problems
+
+
+def place_on(task: dsl.PipelineTask, hardware: Hardware) -> None:
+    """Ask for a node of this kind and for its resources; requests equal limits, so that training is evicted last."""
+    if hardware.cpus is not None:
+        cpus = _quantity(hardware.cpus, whole="", thousandth="m", thousand=1000)
+        task.set_cpu_request(cpus).set_cpu_limit(cpus)
+    if hardware.memory_gib is not None:
+        memory = _quantity(hardware.memory_gib, whole="Gi", thousandth="Mi", thousand=1024)
+        task.set_memory_request(memory).set_memory_limit(memory)
+    if hardware.gpus:
+        task.set_accelerator_type(hardware.accelerator).set_accelerator_limit(str(hardware.gpus))
+    for key, value in hardware.node_selector.items():
+        kubernetes.add_node_selector(task, label_key=key, label_value=value)
+    for toleration in hardware.tolerations:
+        kubernetes.add_toleration(task, **toleration.model_dump())
+    if hardware.shared_memory_gib is not None:
+        size = _quantity(hardware.shared_memory_gib, whole="Gi", thousandth="Mi", thousand=1024)
+        kubernetes.empty_dir_mount(
+            task, volume_name=SHARED_MEMORY, mount_path="/dev/shm", medium="Memory", size_limit=size
+        )
+
+
+def _quantity(amount: float, *, whole: str, thousandth: str, thousand: int) -> str:
+    """A Kubernetes quantity without a fraction: `8`, `1500m`, `64Gi`, `1536Mi`."""
+    if amount == int(amount):
+        return f"{int(amount)}{whole}"
+    return f"{round(amount * thousand)}{thousandth}"

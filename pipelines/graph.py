@@ -1,0 +1,156 @@
+"""From a configuration to KFP's graph: fingerprint, ingest, finetune, evaluate, benchmark, gate, deploy, smoke test.
+
+Jobs are unrolled here, so that every node has a name that a person understands and its own hardware. The graph is the
+same on a laptop and on a cluster; what differs comes from the caller: images, the run's id, and how a task is placed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from kfp import dsl
+
+from taskmix.config.plan import Job, Plan, make_plan
+from taskmix.config.schema import Config
+from taskmix_components.benchmark.component import benchmark
+from taskmix_components.deploy.component import deploy
+from taskmix_components.evaluate.component import evaluate
+from taskmix_components.finetune.component import finetune
+from taskmix_components.fingerprint.component import fingerprint
+from taskmix_components.gate.component import gate
+from taskmix_components.ingest.component import ingest
+from taskmix_components.keep_champion.component import keep_champion
+from taskmix_components.smoke_test.component import smoke_test
+
+NEVER_CACHED = frozenset({"fingerprint", "benchmark", "gate", "deploy", "smoke_test", "keep_champion"})
+"""Steps that read more than their inputs, or write what belongs to this run or to the deployment."""
+OUTPUT = "Output"
+"""KFP's name of a function's return value."""
+
+
+class Place(Protocol):
+    """Sets what only one of the runners understands: resources, retries."""
+
+    def __call__(self, task: dsl.PipelineTask, *, step: str, hardware: str | None) -> None:
+        """Settle one task of `step`, to run on the configuration's `hardware` (null: anywhere)."""
+        ...
+
+
+def leave_as_it_is(task: dsl.PipelineTask, *, step: str, hardware: str | None) -> None:
+    """The local runner's `Place`: it ignores resources, and retrying a failed step would only hide its error."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What differs between runners.
+
+    Attributes:
+        run: the run's id, or KFP's placeholder for it.
+        images: container image of the steps that train and evaluate, and of those that serve.
+        place: called once a task.
+    """
+
+    run: str
+    images: dict[Literal["train", "serve"], str]
+    place: Place = leave_as_it_is
+
+
+def build_pipeline(config: Config, *, target: Target) -> Callable[[], Any]:
+    """KFP's pipeline for `config`; call it to run it locally, or give it to KFP's compiler."""
+    graph = _Graph(make_plan(config), target)
+
+    @dsl.pipeline(name=config.name, description=f"taskmix: {config.name}")
+    def pipeline() -> None:
+        _deploy_if_accepted(graph, _benchmark(graph, _datasets(graph)))
+
+    built: Callable[[], Any] = pipeline
+    return built
+
+
+class _Graph:
+    """The graph in the making: adds nodes."""
+
+    def __init__(self, plan: Plan, target: Target) -> None:
+        self.plan = plan
+        self.config = plan.config
+        self.target = target
+
+    def add(
+        self,
+        function: Callable[..., Any],
+        *,
+        of: str = "",
+        image: Literal["train", "serve"] = "train",
+        hardware: str | None = None,
+        **arguments: Any,
+    ) -> dsl.PipelineTask:
+        """A node that runs `function` with `arguments`, named after the step and what it is `of`."""
+        step = function.__name__
+        title = f"{step.replace('_', ' ')} {of}".strip()
+        component = dsl.component(function, base_image=self.target.images[image], install_kfp_package=False)
+        task = component(title=title, **arguments)
+        task.set_display_name(title)
+        task.set_caching_options(enable_caching=step not in NEVER_CACHED)
+        self.target.place(task, step=step, hardware=hardware)
+        return task
+
+
+def _datasets(graph: _Graph) -> dict[str, Any]:
+    """Dataset to its URI, for the datasets that jobs need."""
+    uris = {}
+    for name in dict.fromkeys(name for job in graph.plan.jobs for name in graph.plan.job_slice(job).datasets):
+        slice_json = graph.plan.dataset_slice(name).model_dump_json()
+        version = graph.add(fingerprint, of=name, slice=slice_json)
+        task = graph.add(
+            ingest,
+            of=name,
+            slice=slice_json,
+            version=version.outputs[OUTPUT],
+            storage=graph.config.storage,
+        )
+        uris[name] = task.outputs[OUTPUT]
+    return uris
+
+
+def _benchmark(graph: _Graph, datasets: dict[str, Any]) -> Any:
+    """URI of the report on all jobs."""
+    evaluations = [_train_and_evaluate(graph, job, datasets) for job in graph.plan.jobs]
+    return graph.add(
+        benchmark,
+        config=graph.config.model_dump_json(),
+        run=graph.target.run,
+        evaluations=evaluations,
+    ).outputs[OUTPUT]
+
+
+def _train_and_evaluate(graph: _Graph, job: Job, datasets: dict[str, Any]) -> Any:
+    """URI of a job's evaluation."""
+    job_slice = graph.plan.job_slice(job)
+    hardware = graph.config.models[job.model].hardware
+    uris = [datasets[name] for name in job_slice.datasets]
+    trained = graph.add(
+        finetune,
+        of=job.title,
+        hardware=hardware,
+        slice=job_slice.model_dump_json(),
+        datasets=uris,
+        storage=graph.config.storage,
+    )
+    return graph.add(
+        evaluate,
+        of=job.title,
+        hardware=hardware,
+        slice=graph.plan.evaluation_slice().model_dump_json(),
+        job=trained.outputs[OUTPUT],
+        datasets=uris,
+    ).outputs[OUTPUT]
+
+
+def _deploy_if_accepted(graph: _Graph, report: Any) -> None:
+    deployment = graph.config.deployment.name
+    verdict = graph.add(gate, report=report)
+    with dsl.If(verdict.output == True, name="accepted"):  # noqa: E712 (KFP overloads the comparison)
+        release = graph.add(deploy, of=deployment, report=report, deployment=deployment, run=graph.target.run)
+        graph.add(smoke_test, of=deployment, image="serve", release=release.outputs[OUTPUT])
+    with dsl.Else(name="refused"):
+        graph.add(keep_champion, of=deployment, deployment=deployment, storage=graph.config.storage)

@@ -1,0 +1,141 @@
+"""Compiled pipelines: every configuration of ours, and what the hardware profile becomes."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from taskmix.config.load import load_config
+from taskmix.config.plan import make_plan
+from taskmix.config.schema import Config
+from taskmix.errors import ConfigError
+from taskmix_pipelines.compile import compile_for_cluster
+
+DIGEST = "a" * 64
+CLUSTER = [
+    f"images.train=registry.example/train@sha256:{DIGEST}",
+    f"images.serve=registry.example/serve@sha256:{DIGEST}",
+    "storage=s3://bucket/prefix",
+]
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
+BYTES_PER_JOB = 12_000
+"""KFP keeps a run as one object in etcd, which takes 1.5 MB; KFP's own form of it is several times the YAML."""
+
+
+def compiled(config: Config, folder: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """The text of the compiled pipeline, its graph, and its settings for Kubernetes by executor."""
+    path = folder / "pipeline.yaml"
+    compile_for_cluster(config, output=path)
+    documents = list(yaml.safe_load_all(path.read_text()))
+    platform = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"] if len(documents) > 1 else {}
+    return path.read_text(), documents[0], platform
+
+
+def test_no_configuration_is_left_out() -> None:
+    assert len(CONFIGS) == 3
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_configuration_compiles_for_a_cluster(path: Path, tmp_path: Path) -> None:
+    config = load_config(path, overrides=CLUSTER)
+    text, spec, _ = compiled(config, tmp_path)
+    executors = spec["deploymentSpec"]["executors"]
+    jobs = make_plan(config).jobs
+    assert len(text) < BYTES_PER_JOB * len(jobs)
+    assert sum(name.startswith("exec-finetune") for name in executors) == len(jobs)
+    for executor in executors.values():
+        container = executor["container"]
+        assert re.fullmatch(r"registry\.example/(train|serve)@sha256:a{64}", container["image"])
+        assert "pip install" not in " ".join(container["command"])
+        resources = container.get("resources", {})
+        amounts = [value for key, value in resources.items() if key.startswith("resource")]
+        amounts += list(resources.get("accelerator", {}).values())
+        assert all(isinstance(amount, str) for amount in amounts)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_input_is_given(path: Path, tmp_path: Path) -> None:
+    text, spec, _ = compiled(load_config(path, overrides=CLUSTER), tmp_path)
+    graphs = {"root": spec["root"], **spec["components"]}
+    seen = 0
+    for graph in graphs.values():
+        tasks = graph.get("dag", {}).get("tasks", {})
+        for task in tasks.values():
+            given = task.get("inputs", {}).get("parameters", {})
+            wanted = spec["components"][task["componentRef"]["name"]].get("inputDefinitions", {}).get("parameters", {})
+            assert wanted.keys() <= given.keys()
+            for value in given.values():
+                seen += 1
+                if "taskOutputParameter" in value:
+                    assert value["taskOutputParameter"]["producerTask"] in tasks
+                elif "componentInputParameter" in value:
+                    assert value["componentInputParameter"] in graph["inputDefinitions"]["parameters"]
+                else:
+                    for channel in re.findall(r"parameters\['(.+?)'\]", str(value["runtimeValue"]["constant"])):
+                        assert channel in given
+    assert seen > 20
+    assert set(re.findall(r"\{\{\$\.(\w+)", text)) == {"inputs", "pipeline_job_resource_name"}
+
+
+@pytest.fixture
+def config(project_root: Path) -> Config:
+    return load_config(project_root / "configs" / "massive.yaml", overrides=CLUSTER)
+
+
+def test_hardware_profile_becomes_resources_and_placement(config: Config, tmp_path: Path) -> None:
+    _, spec, platform = compiled(config, tmp_path)
+    encoders = {
+        name: executor["container"]["resources"]
+        for name, executor in spec["deploymentSpec"]["executors"].items()
+        if "accelerator" in executor["container"].get("resources", {})
+    }
+    assert len(encoders) == 6, "three encoder jobs, each trained and evaluated on its hardware"
+    for name, resources in encoders.items():
+        assert resources["accelerator"] == {
+            "count": "1",
+            "resourceCount": "1",
+            "resourceType": "nvidia.com/gpu",
+            "type": "nvidia.com/gpu",
+        }
+        assert resources["resourceCpuLimit"] == resources["resourceCpuRequest"] == "8"
+        assert resources["resourceMemoryLimit"] == resources["resourceMemoryRequest"] == "32Gi"
+        placed = platform[name]
+        assert placed["nodeSelector"]["labels"] == {"pool": "gpu"}
+        assert placed["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+        assert placed["emptyDirMounts"] == [
+            {"volumeName": "shared-memory", "mountPath": "/dev/shm", "medium": "Memory", "sizeLimit": "8Gi"}
+        ]
+
+
+def test_parts_of_a_cpu_and_of_a_gibibyte_are_whole_quantities(config: Config, tmp_path: Path) -> None:
+    half = config.hardware["cpu"].model_copy(update={"cpus": 1.5, "memory_gib": 2.5})
+    _, spec, _ = compiled(config.model_copy(update={"hardware": {**config.hardware, "cpu": half}}), tmp_path)
+    resources = [
+        executor["container"].get("resources", {}) for executor in spec["deploymentSpec"]["executors"].values()
+    ]
+    linear = [each for each in resources if each.get("resourceCpuLimit") == "1500m"]
+    assert len(linear) == 4
+    assert all(each["resourceMemoryLimit"] == "2560Mi" for each in linear)
+
+
+def test_long_steps_are_retried_and_others_are_not(config: Config, tmp_path: Path) -> None:
+    _, spec, _ = compiled(config, tmp_path)
+    tasks = spec["root"]["dag"]["tasks"]
+    retried = {name for name, task in tasks.items() if "retryPolicy" in task}
+    assert {re.sub(r"-\d+$", "", name) for name in retried} == {"ingest", "finetune"}
+    assert tasks["finetune"]["retryPolicy"]["maxRetryCount"] == 2
+
+
+def test_served_step_runs_in_the_image_for_serving(config: Config, tmp_path: Path) -> None:
+    _, spec, _ = compiled(config, tmp_path)
+    images = {name: executor["container"]["image"] for name, executor in spec["deploymentSpec"]["executors"].items()}
+    assert {name for name, image in images.items() if "/serve@" in image} == {"exec-smoke-test"}
+
+
+def test_cluster_needs_images_and_shared_storage(project_root: Path, tmp_path: Path) -> None:
+    config = load_config(project_root / "configs" / "quickstart.yaml")
+    with pytest.raises(ConfigError, match=r"(?s)quickstart: 2 problems.*images: not given.*@sha256.*storage: 'runs'"):
+        compile_for_cluster(config, output=tmp_path / "pipeline.yaml", source="quickstart")
+    assert not (tmp_path / "pipeline.yaml").exists()
