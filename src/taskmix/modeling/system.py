@@ -148,11 +148,8 @@ def parse_system_record(value: Any, *, uri: str) -> SystemRecord:
     Raises:
         Corrupt: there is none in it.
     """
-    inner = value
-    while isinstance(inner, dict) and "bundles" not in inner and ("release" in inner or "system" in inner):
-        inner = inner.get("release", inner.get("system"))
     try:
-        return SystemRecord.model_validate(inner)
+        return SystemRecord.model_validate(value["record"] if isinstance(value, dict) and "record" in value else value)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole"

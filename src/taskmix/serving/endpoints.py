@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import orjson
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import Response
-
 from prometheus_client import REGISTRY, exposition
 
 from taskmix import __version__

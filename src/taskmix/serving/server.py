@@ -1,8 +1,8 @@
 """The KServe model server around a system: the only module that imports kserve.
 
-Model, metrics, event loop, HTTP server and shutdown are kserve's. The routes are ours (`endpoints`): kserve's own (0.21)
-answer 500 to many faults of a client, read bodies without limit, let anyone unload the model and say that they are ready
-without one.
+Model, metrics, event loop, HTTP server and shutdown are kserve's. The routes are ours (`endpoints`), since kserve's own
+(0.21) answer 500 to many faults of a client, read bodies without limit, let anyone unload the model, and say that they
+are ready without one.
 """
 
 from __future__ import annotations

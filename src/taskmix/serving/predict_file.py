@@ -1,0 +1,133 @@
+"""The served answers without a server: lines of text or JSON in, lines of JSON out. `taskmix predict` calls this.
+
+A line is a JSON object as the server takes it, `{"text": ..., "tasks": [...], "id": ...}` (the last two optional), or the
+text itself. Its answer is `{"line": 3, "id": ..., "prediction": {"intent": {...}, "slots": [...]}}`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal, TextIO
+
+from taskmix.errors import DataError, RequestError, UnknownTask
+from taskmix.serving.predictor import Answerer, Instance, Limits, instance_faults, kind_of, make_instance, predict
+
+LINES_AT_ONCE = 64
+"""Lines answered together. Arbitrary: enough for a full forward pass, few enough to stream."""
+
+Form = Literal["auto", "jsonl", "text"]
+"""auto: a line that begins with `{` is JSON, any other is a text."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    number: int
+    id: Any
+    instance: Instance
+
+
+def predict_file(
+    model: Answerer,
+    *,
+    source: Iterable[bytes],
+    sink: TextIO,
+    name: str,
+    form: Form = "auto",
+    tasks: Sequence[str] | None = None,
+    limits: Limits | None = None,
+    at_once: int = LINES_AT_ONCE,
+    tell: Callable[[str], None] = lambda _: None,
+) -> int:
+    """Answer the lines of `source`, in order, some at a time; empty lines are passed over.
+
+    Args:
+        model: what answers, e.g. of `load_system`.
+        source: lines of UTF-8: a file opened in binary, standard input.
+        sink: gets a line of JSON for each line answered.
+        name: of the source, for messages.
+        form: how a line is read.
+        tasks: asked where a line names none; null asks all.
+        limits: on the length of a text.
+        at_once: lines read before they are answered; 1 for a person who types.
+        tell: gets a sentence on each bad line, as soon as it is met.
+
+    Returns:
+        The number of lines answered.
+
+    Raises:
+        UnknownTask: one of `tasks` is not the model's.
+        DataError: at the end, when all others are answered, if there were bad lines.
+    """
+    if unknown := [task for task in tasks or () if task not in model.heads]:
+        raise UnknownTask(f"tasks {unknown} are not among {list(model.heads)}, which the model answers")
+    bad = 0
+
+    def refused(sentence: str) -> None:
+        nonlocal bad
+        bad += 1
+        tell(sentence)
+
+    answered = 0
+    lines = _read(source, model, name=name, form=form, tasks=tasks, limits=limits or Limits(), refused=refused)
+    while batch := list(islice(lines, at_once)):
+        for line, prediction in zip(batch, predict(model, [line.instance for line in batch]), strict=True):
+            head = {"line": line.number} if line.id is None else {"line": line.number, "id": line.id}
+            sink.write(json.dumps({**head, "prediction": prediction}, ensure_ascii=False, allow_nan=False) + "\n")
+        sink.flush()
+        answered += len(batch)
+    if bad:
+        raise DataError(f"{name}: {bad} of {bad + answered} lines were not answered; correct the lines told above")
+    return answered
+
+
+def _read(
+    source: Iterable[bytes],
+    model: Answerer,
+    *,
+    name: str,
+    form: Form,
+    tasks: Sequence[str] | None,
+    limits: Limits,
+    refused: Callable[[str], None],
+) -> Iterator[_Line]:
+    """The good lines; the others are told to `refused`."""
+    for number, raw in enumerate(source, start=1):
+        where = f"{name} line {number}"
+        if not raw.strip():
+            continue
+        try:
+            value = _parse(raw, where=where, form=form)
+            line_id = value.pop("id", None)
+            if tasks and value.get("tasks") is None:
+                value["tasks"] = list(tasks)
+            faults = instance_faults(value, where, model.heads, limits)
+            if isinstance(line_id, list | dict):
+                faults.append(f"{where}.id: found {kind_of(line_id)}; allowed is a string or a number")
+            if faults:
+                raise RequestError(faults)
+        except RequestError as error:
+            refused(str(error))
+            continue
+        yield _Line(number, line_id, make_instance(value, model.heads))
+
+
+def _parse(raw: bytes, *, where: str, form: Form) -> dict[str, Any]:
+    try:
+        line = raw.decode("utf-8-sig" if where.endswith(" line 1") else "utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise RequestError([f"{where}: is not UTF-8 (byte {error.start}); convert the file"]) from None
+    if form == "text" or (form == "auto" and not line.lstrip().startswith("{")):
+        return {"text": line}
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        remedy = "correct it, or say that all lines are text" if form == "auto" else "correct it"
+        raise RequestError([f"{where}: is no JSON: {error.msg} (column {error.colno}); {remedy}"]) from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
+        raise RequestError([f"{where}: is JSON that no one can read; correct it"]) from None
+    if not isinstance(value, dict):
+        raise RequestError([f'{where}: found {kind_of(value)}; allowed is an object {{"text": ...}}'])
+    return value
