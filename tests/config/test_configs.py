@@ -1,0 +1,23 @@
+"""Every configuration of the repository is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from taskmix.config.load import load_config
+from taskmix.config.plan import make_plan
+
+
+def test_every_configuration_validates(project_root: Path) -> None:
+    paths = sorted((project_root / "configs").rglob("*.y*ml"))
+    assert [path.name for path in paths] == ["massive.yaml", "newsgroups.yaml", "quickstart.yaml"]
+    for path in paths:
+        plan = make_plan(load_config(path))
+        assert plan.config.name == path.stem
+        assert {system.grouping for system in plan.systems} == {"single", "merged"}
+
+
+def test_every_configuration_says_how_it_is_run(project_root: Path) -> None:
+    for path in sorted((project_root / "configs").rglob("*.y*ml")):
+        comments = [line for line in path.read_text().splitlines() if line.startswith("#")]
+        assert f"#   taskmix run {path.relative_to(project_root)}" in comments

@@ -1,0 +1,91 @@
+"""What a configuration comes to: systems, shared jobs, slices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from taskmix.config.load import load_config
+from taskmix.config.plan import Plan, make_plan
+
+TEXT = dedent("""\
+    name: plan
+    storage: runs
+    datasets:
+      one: {format: generated}
+      two: {format: generated, noise: 0.0}
+    tasks:
+      intent: {type: classification, dataset: one, label: intent}
+      topic: {type: classification, dataset: two, label: topic}
+      slots: {type: slot_filling, dataset: one, annotation: slots}
+    groupings:
+      single: each
+      merged: all
+      voice: [[slots, intent], [topic]]
+      alone: [[slots], [topic], [intent]]
+    models:
+      svm: {kind: linear}
+      small: {kind: encoder, architecture: {}, hardware: gpu}
+    hardware:
+      gpu: {gpus: 1}
+    """)
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(TEXT)
+    return path
+
+
+def plan_of(path: Path, *overrides: str) -> Plan:
+    return make_plan(load_config(path, overrides=overrides))
+
+
+def test_all_systems_are_those_that_differ(config_file: Path) -> None:
+    assert [system.name for system in plan_of(config_file).systems] == [
+        "svm/single",  # a linear model shares nothing: the finest grouping only
+        "small/single",
+        "small/merged",
+        "small/voice",  # `alone` is the same partition as `single`
+    ]
+
+
+def test_a_job_of_several_systems_is_one_job(config_file: Path) -> None:
+    plan = plan_of(config_file)
+    assert sum(len(system.jobs) for system in plan.systems) == 9
+    assert [job.name for job in plan.jobs] == [
+        "svm.intent",
+        "svm.topic",
+        "svm.slots",
+        "small.intent",
+        "small.topic",
+        "small.slots",
+        "small.intent+topic+slots",
+        "small.intent+slots",  # topic alone is there already
+    ]
+
+
+def test_a_list_of_systems_is_taken_as_it_is(config_file: Path) -> None:
+    plan = plan_of(config_file, "systems=[small/alone, svm/merged]")
+    assert [system.name for system in plan.systems] == ["small/alone", "svm/merged"]
+
+
+def test_slices_hold_what_decides_a_result_and_nothing_else(config_file: Path) -> None:
+    plan = plan_of(config_file)
+    job = plan.jobs[-1]
+    before = plan.job_slice(job)
+    assert list(before.tasks) == ["intent", "slots"]
+    assert before.datasets == ("one",)
+    assert list(plan.dataset_slice("one").tasks) == ["intent", "slots"]
+    for unrelated in (
+        "deployment.name=other",
+        "models.small.hardware=null",
+        "storage=elsewhere",
+        "models.svm={kind: linear}",
+    ):
+        assert plan_of(config_file, unrelated).job_slice(job) == before
+    for related in ("seed=14", "models.small.recipe={epochs: 9}", "tasks.intent.labels=[a, b]"):
+        assert plan_of(config_file, related).job_slice(job) != before
