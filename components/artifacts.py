@@ -57,7 +57,7 @@ def describe_scores(metrics: Artifact, confusion: ConfusionArtifact, evaluation:
     scorecard = read_scorecard(evaluation)
     numbers: dict[str, float | None] = {}
     for name, task in scorecard.tasks.items():
-        numbers |= {f"{name}.{score.name}": score.value for score in task.scores}
+        numbers |= {f"{name}.{key}": score.value for key, score in task.scores.items()}
     for dataset, speed in scorecard.speed.items():
         numbers |= {f"{dataset}.p50_ms": speed.p50_ms, f"{dataset}.texts_per_s": speed.texts_per_s}
     _fill(metrics, finite(numbers))
@@ -65,7 +65,7 @@ def describe_scores(metrics: Artifact, confusion: ConfusionArtifact, evaluation:
     small = (task for task in scorecard.tasks.values() if task.type == "classification")
     shown = next((task for task in small if len(task.confusion.labels) <= MAX_CONFUSION_LABELS), None)
     if shown is not None:
-        confusion.log_confusion_matrix(list(shown.confusion.labels), shown.confusion.matrix())
+        confusion.log_confusion_matrix(list(shown.confusion.labels), [list(row) for row in shown.confusion.matrix])
 
 
 def copy_report(html: Artifact, markdown: Artifact, report: str) -> None:

@@ -59,11 +59,10 @@ def build_pipeline(config: Config, *, target: Target) -> Callable[[], Any]:
     """KFP's pipeline for `config`; call it to run it locally, or give it to KFP's compiler."""
     graph = _Graph(make_plan(config), target)
 
-    @dsl.pipeline(name=config.name, description=f"taskmix: {config.name}")
     def pipeline() -> None:
         _deploy_if_accepted(graph, _benchmark(graph, _datasets(graph)))
 
-    built: Callable[[], Any] = pipeline
+    built: Callable[[], Any] = dsl.pipeline(name=config.name, description=f"taskmix: {config.name}")(pipeline)
     return built
 
 
