@@ -49,22 +49,29 @@ def finetune(job: JobSlice, *, datasets: Sequence[str], storage: str) -> str:
         for uri in datasets:
             dataset = load_dataset(stack.enter_context(local_copy(uri)))
             loaded[dataset.name] = dataset
+        heads = job_heads(job, datasets=loaded)
         uri = join(storage, "jobs", job.name, job_fingerprint(job, datasets=loaded))
         bundle = join(uri, "bundle")
         if is_complete(bundle):
             logger.info("reused job=%s bundle=%s", job.name, bundle)
             return uri
         with tempfile.TemporaryDirectory(prefix="taskmix-bundle-") as folder:
-            card = train_into(Path(folder), job, datasets=loaded, checkpoints=join(uri, "checkpoints"))
+            card = train_into(Path(folder), job, datasets=loaded, heads=heads, checkpoints=join(uri, "checkpoints"))
             publish(Path(folder), bundle, about={"kind": "bundle", "job": job.name})
     delete_prefix(join(uri, "checkpoints"))
     logger.info("trained job=%s epochs=%.1f seconds=%.1f", job.name, card.training.epochs, card.training.seconds)
     return uri
 
 
-def train_into(folder: Path, job: JobSlice, *, datasets: Mapping[str, Dataset], checkpoints: str) -> BundleCard:
+def train_into(
+    folder: Path,
+    job: JobSlice,
+    *,
+    datasets: Mapping[str, Dataset],
+    heads: dict[str, TaskHead],
+    checkpoints: str,
+) -> BundleCard:
     """Train `job` and write its bundle into the local `folder`; returns the card."""
-    heads = job_heads(job, datasets=datasets)
     train = job_mixture(job, datasets=datasets, split="train")
     dev = job_mixture(job, datasets=datasets, split="dev")
     if not len(train):

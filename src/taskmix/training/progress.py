@@ -28,7 +28,7 @@ class ProgressReport(TrainerCallback):  # type: ignore[misc]  # transformers shi
         self._task: Any = None
         self._started = self._last_line = time.monotonic()
         self._first_step = 0
-        self._loss = float("nan")
+        self._loss: float | None = None
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Start the clock, and the bar where somebody watches."""
@@ -61,7 +61,8 @@ class ProgressReport(TrainerCallback):  # type: ignore[misc]  # transformers shi
             return
         now = time.monotonic()
         steps_per_s = (state.global_step - self._first_step) / max(now - self._started, 1e-6)
-        told = f"loss {self._loss:.4f}  {steps_per_s * self._examples_per_step:,.0f} examples/s"
+        loss = "-" if self._loss is None else f"{self._loss:.4f}"
+        told = f"loss {loss}  {steps_per_s * self._examples_per_step:,.0f} examples/s"
         if self._bar is not None:
             self._bar.update(self._task, completed=state.global_step, description=f"epoch {state.epoch:.1f}", told=told)
         elif now - self._last_line >= LINE_INTERVAL_S:

@@ -17,17 +17,20 @@ SPECIAL_TOKENS = {
 
 
 def train_tokenizer(texts: Iterable[str], *, vocabulary: int) -> Any:
-    """A lower-casing WordPiece tokenizer (Devlin et al. 2019) trained on `texts`; the same texts give the same one."""
+    """A lower-casing BPE tokenizer (Sennrich et al. 2016) trained on `texts`; the same texts give the same one.
+
+    Not WordPiece: that trainer of the tokenizers library gives another vocabulary at every run.
+    """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token=SPECIAL_TOKENS["unk_token"]))
+    tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS["unk_token"]))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
+    tokenizer.decoder = decoders.Metaspace()
     specials = list(SPECIAL_TOKENS.values())
     tokenizer.train_from_iterator(
-        texts, trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=specials, show_progress=False)
+        texts, trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=specials, show_progress=False)
     )
     cls, sep = SPECIAL_TOKENS["cls_token"], SPECIAL_TOKENS["sep_token"]
     tokenizer.post_processor = processors.TemplateProcessing(
