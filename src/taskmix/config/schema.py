@@ -67,7 +67,7 @@ class FileDataset(DatasetBase):
     uri: str
     """Holds `{split}`, which becomes train, dev and test."""
     text: str | tuple[str, ...]
-    """Column(s) of the text; several are joined by a line break."""
+    """Column(s) of the text; several are joined by a line break, a list of words by spaces."""
     id: str | None = None
     """Column of the id; without it the id is split and row number."""
 
@@ -101,7 +101,7 @@ class GeneratedDataset(DatasetBase):
     dev: Positive = 400
     test: Positive = 800
     noise: Share = 0.08
-    """Share of words that get a typing error, and of train labels that are wrong."""
+    """Share of words that get a typing error, and of train rows with a wrong intent (or, as often, a wrong slot)."""
 
 
 DatasetConfig = Annotated[
@@ -129,7 +129,7 @@ class SlotFillingTask(Section):
     type: Literal["slot_filling"]
     dataset: Name
     annotation: str
-    """Column of the spans: text with `[slot : words]`, or a list of {start, end, slot} in characters."""
+    """Column of the spans: text with `[slot : words]`, a list of {start, end, slot} in characters, or one BIO tag a word."""
     labels: tuple[str, ...] | None = None
     """The slots, in order; without it, the slots seen in train, sorted. Append only."""
 

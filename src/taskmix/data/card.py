@@ -32,8 +32,8 @@ def make_card(
     """The card of a dataset whose tables lie in `folder`.
 
     Returns:
-        `name`, `version`, `seed`, `source` (uri, licence, citation), `config`; `splits`: rows, sha256 and text lengths
-        of each; `tasks`: type, column, labels, hash, counts by split and the counts of `check_task`; `checks`: the
+        `name`, `version`, `seed`, `source` (uri, licence, citation), `config` (the dataset's section otherwise);
+        `splits`: rows, sha256 and text lengths of each; `tasks`: type, column, labels, hash, counts by split and the counts of `check_task`; `checks`: the
         counts of `check_texts`, and of what was set aside; `decisions`: sentences on what ingest decided.
     """
     tasks = {
@@ -53,7 +53,7 @@ def make_card(
         "version": version,
         "seed": slice.seed,
         "source": describe_source(slice.dataset),
-        "config": slice.dataset.model_dump(mode="json"),
+        "config": slice.dataset.model_dump(mode="json", exclude={"uri", "path"}),
         "splits": {split: _describe_split(splits[split], path=folder / f"{split}.parquet") for split in SPLITS},
         "tasks": tasks,
         "checks": {
@@ -74,8 +74,8 @@ def _describe_split(rows: Sequence[Row], *, path: Path) -> dict[str, Any]:
 
 def _unknown_labels(tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [
-        f"task {task}: {sum(found.values())} {split} labels ({', '.join(sorted(found))}) do not occur in train: they stay, "
-        "no model can answer them, and they count as errors"
+        f"task {task}: {sum(found.values())} {split} labels ({', '.join(sorted(found))}) are not in the label "
+        "space, so no model can answer them; their rows stay and count as errors"
         for task, facts in tasks.items()
         for split, found in facts["unknown_labels"].items()
         if found

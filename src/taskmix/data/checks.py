@@ -38,9 +38,9 @@ def check_texts(splits: Rows) -> dict[str, Any]:
     Returns:
         `empty_texts` by split; `duplicate_texts` by split: rows whose text came before in the same split;
         `shared_texts` by pair, e.g. `train/test`: rows of the second whose text is in the first. Empty texts are no
-        duplicates and not shared.
+        duplicates and not shared, and white space around a text makes no difference.
     """
-    texts = {split: [row.text for row in splits[split] if row.text.strip()] for split in SPLITS}
+    texts = {split: [text for row in splits[split] if (text := row.text.strip())] for split in SPLITS}
     distinct = {split: set(texts[split]) for split in SPLITS}
     return {
         "empty_texts": {split: len(splits[split]) - len(texts[split]) for split in SPLITS},
@@ -59,13 +59,14 @@ def check_task(splits: Rows, *, task: str, labels: LabelSpace) -> dict[str, Any]
         `unlabelled` rows by split; `conflicting_texts`: texts of train with more than one label; `shared_conflicts` by
         split: rows whose text is in train, but never with their label; `labels_without_rows` by split;
         `unknown_labels` by split: labels outside the label space, which no model can answer, with their rows; and for
-        skew `majority_share` by split and `label_shift`: the total variation distance between train and test, in [0, 1].
+        skew `majority_share` by split and `label_shift`: the total variation distance between train and
+        test, in [0, 1].
     """
     counts = {split: count_labels(splits[split], task=task) for split in SPLITS}
     seen: dict[str, set[Label]] = defaultdict(set)
     for row in splits["train"]:
         if task in row.labels and row.text.strip():
-            seen[row.text].add(row.labels[task])
+            seen[row.text.strip()].add(row.labels[task])
     return {
         "unlabelled": {split: sum(task not in row.labels for row in splits[split]) for split in SPLITS},
         "conflicting_texts": sum(len(found) > 1 for found in seen.values()),

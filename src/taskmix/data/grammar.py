@@ -124,7 +124,7 @@ def expand(pattern: str) -> list[str]:
 
 
 def deal_templates(pattern: str, *, seed: int) -> dict[Split, list[str]]:
-    """A pattern's templates by split, each in one: 6 of 10 in train, 1 in dev, 3 in test; all in train if there are few."""
+    """A pattern's templates, each in one split: 6 of 10 in train, 1 in dev, 3 in test; few go to train, all."""
     templates = list(dict.fromkeys(expand(pattern)))
     if len(templates) < _FEW:
         return {"train": templates, "dev": [], "test": []}
@@ -161,7 +161,7 @@ def _write_split(
     weights = [intent.weight for intent in grammar.intents]
     templates = {intent.name: _templates_of(intent, split=split, seed=seed) for intent in grammar.intents}
     held_out = {intent.name: [expand(pattern) for pattern in intent.held_out[split]] for intent in grammar.intents}
-    examples = []
+    examples: list[Example] = []
     while len(examples) < size:
         for _ in range(_TRIES):
             intent = rng.choices(grammar.intents, weights)[0]

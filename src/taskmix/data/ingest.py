@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from taskmix.errors import DataError
 from taskmix.storage import fingerprint, is_complete, join, publish
 
 QUARANTINE = "quarantine.jsonl"
+_SHOWN = 5
+"""Bad rows that an error names. Arbitrary."""
 
 log = logging.getLogger(__name__)
 
@@ -97,40 +99,46 @@ def _refuse_bad_rows(slice: DatasetSlice, *, reading: Reading) -> None:
     bad = len({entry.where for entry in reading.bad_rows})
     if bad <= allowed * reading.total:
         return
-    first = "".join(f"\n  - {entry.where}: {entry.why}" for entry in reading.bad_rows[:5])
-    rest = f"\n  - and {len(reading.bad_rows) - 5} more" if len(reading.bad_rows) > 5 else ""
+    lines = [f"\n  - {entry.where}: {entry.why}" for entry in reading.bad_rows[:_SHOWN]]
+    if len(reading.bad_rows) > _SHOWN:
+        lines.append(f"\n  - and {len(reading.bad_rows) - _SHOWN} more")
     raise DataError(
-        f"datasets.{slice.name}: {bad} of {reading.total} rows are bad, more than max_bad_rows = {allowed:g} allows:{first}{rest}\n"
-        f"Correct the rows, or raise datasets.{slice.name}.max_bad_rows to send them to {QUARANTINE}"
+        f"datasets.{slice.name}: {bad} of {reading.total} rows are bad, more than max_bad_rows = {allowed:g} allows:"
+        + "".join(lines)
+        + f"\nCorrect the rows, or raise datasets.{slice.name}.max_bad_rows to send them to {QUARANTINE}"
     )
 
 
 def _make_splits(slice: DatasetSlice, *, reading: Reading) -> tuple[dict[Split, list[Row]], list[str]]:
-    splits, decisions, config = dict(reading.rows), [], slice.dataset
-    for split in ("train", "test"):
-        if not splits[split]:
+    splits, decisions = dict(reading.rows), []
+    for split in SPLITS:
+        if (split != "dev" or splits["dev"]) and not any(row.text.strip() for row in splits[split]):
+            found = "only rows without text" if splits[split] else "no usable rows"
             raise DataError(
-                f"datasets.{slice.name}: the source has no usable {split} rows; each dataset needs train and test"
+                f"datasets.{slice.name}: {split} has {found}; each dataset needs train and test; give more rows, or "
+                "correct the columns of text and labels"
             )
     if not splits["dev"]:
-        by = next((task for task, spec in slice.tasks.items() if spec.type == "classification"), None)
-        if len(splits["train"]) < 2:
-            raise DataError(
-                f"datasets.{slice.name}: one train row cannot be parted into train and dev; give a dev split or more rows"
-            )
-        splits["train"], splits["dev"] = cut_dev(
-            splits["train"], fraction=config.dev_fraction, stratify_by=by, seed=slice.seed
-        )
-        how = f"stratified by task {by}" if by else "at random"
-        decisions.append(
-            f"the source has no dev split: {len(splits['dev'])} rows were cut off train, {how}, with seed {slice.seed}"
-        )
+        decisions.append(_cut_dev(slice, splits=splits))
     for split in SPLITS:
-        size = getattr(config.limit, split)
+        size = getattr(slice.dataset.limit, split)
         if size is not None and len(splits[split]) > size:
             decisions.append(f"limit: {size} of {len(splits[split])} {split} rows were drawn with seed {slice.seed}")
             splits[split] = draw_sample(splits[split], size=size, seed=slice.seed)
     return splits, decisions
+
+
+def _cut_dev(slice: DatasetSlice, *, splits: dict[Split, list[Row]]) -> str:
+    """Move part of train to dev, in place; return the sentence for the card."""
+    if len(splits["train"]) < 2:
+        raise DataError(
+            f"datasets.{slice.name}: one train row cannot be parted into train and dev; give more rows, or dev"
+        )
+    by = next((task for task, spec in slice.tasks.items() if spec.type == "classification"), None)
+    fraction = slice.dataset.dev_fraction
+    splits["train"], splits["dev"] = cut_dev(splits["train"], fraction=fraction, stratify_by=by, seed=slice.seed)
+    how = f"stratified by task {by}" if by else "at random"
+    return f"the source has no dev split: {len(splits['dev'])} rows were cut off train, {how}, with seed {slice.seed}"
 
 
 def _write_quarantine(bad_rows: list[BadRow], *, folder: Path) -> None:
@@ -149,7 +157,6 @@ def _code_version() -> str:
 
 
 def _sources(package: Path) -> Iterator[Path]:
-    unrelated: Mapping[str, str] = {"mixture.py": "is training's"}
     for path in sorted([*package.rglob("*.py"), *package.rglob("*.yaml")]):
-        if path.name not in unrelated:
+        if path.name != "mixture.py":  # training's own, and no part of a dataset
             yield path

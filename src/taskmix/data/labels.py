@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from taskmix.data.schema import Span, split_words, tags_to_spans
 
@@ -128,7 +129,7 @@ def _to_words(marked: Sequence[tuple[int, int, str]], *, text: str) -> tuple[Spa
                 "covers whole words, parted by white space"
             )
         spans.append(Span(starts[start], ends[end], slot))
-    for first, second in zip(spans, spans[1:], strict=False):
+    for first, second in pairwise(spans):
         if second.start < first.end:
             raise ValueError(f"the spans of {first.slot!r} and {second.slot!r} overlap; a word has one slot at most")
     return tuple(spans)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from taskmix.config.plan import DatasetSlice
 from taskmix.config.schema import ClassificationTask, TaskConfig
-from taskmix.config.wording import did_you_mean, one_of
+from taskmix.config.wording import did_you_mean, one_of, shown
 from taskmix.data.dataset import Label, Row
 from taskmix.data.labels import read_class, read_spans
 from taskmix.data.progress import show_progress
@@ -16,6 +16,9 @@ from taskmix.data.readers import read_records
 from taskmix.data.records import BadRow, Record
 from taskmix.data.schema import SPLITS, Split
 from taskmix.errors import DataError
+
+_FEW = 12
+"""Labels that an error names one by one. Arbitrary."""
 
 
 @dataclass
@@ -54,9 +57,7 @@ def read_rows(slice: DatasetSlice) -> Reading:
             continue
         columns[record.split].update(record.columns)
         if record.id in ids:
-            why = (
-                f"id {record.id!r} is that of {ids[record.id]} too; ids are unique over all splits (or leave out 'id')"
-            )
+            why = f"id {shown(record.id)} is that of {ids[record.id]} too; ids are unique over all splits (or leave out 'id')"
             reading.bad_rows.append(BadRow(record.split, record.where, why))
             continue
         ids[record.id] = record.where
@@ -90,18 +91,17 @@ def _take(record: Record, *, tasks: Mapping[str, TaskConfig], reading: Reading) 
 
 def _read_label(record: Record, *, task: str, spec: TaskConfig) -> Label | None:
     value = record.columns.get(column_of(spec))
-    if isinstance(spec, ClassificationTask):
-        label = read_class(value)
-        found = () if label is None else (label,)
-    else:
-        label = read_spans(value, text=record.text)
-        found = tuple(span.slot for span in label or ())
-    for name in found if spec.labels is not None else ():
-        if name not in spec.labels:
-            raise ValueError(
-                f"label {name!r} is not one of {one_of(spec.labels)}{did_you_mean(name, spec.labels)}; correct the row or "
-                f"append the label to tasks.{task}.labels"
-            )
+    label: Label | None
+    label = read_class(value) if isinstance(spec, ClassificationTask) else read_spans(value, text=record.text)
+    if spec.labels is not None and label is not None:
+        for name in [label] if isinstance(label, str) else [span.slot for span in label]:
+            if name not in spec.labels:
+                many = f"the {len(spec.labels)} of tasks.{task}.labels"
+                allowed = one_of(spec.labels) if len(spec.labels) <= _FEW else many
+                raise ValueError(
+                    f"label {shown(name)} is not one of {allowed}{did_you_mean(name, spec.labels)}; correct the row or "
+                    f"append the label to tasks.{task}.labels"
+                )
     return label
 
 

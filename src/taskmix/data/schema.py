@@ -62,7 +62,7 @@ class LabelSpace:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """`O`, then `B-slot`, `I-slot` for each slot: tag 0 is outside, 1 + 2i begins slot i, 2 + 2i goes on with it."""
+        """`O`, then `B-slot`, `I-slot` for each slot: tag 0 is outside, 1 + 2i begins slot i, 2 + 2i continues it."""
         return ("O", *(f"{mark}-{slot}" for slot in self.labels for mark in "BI"))
 
     @cached_property

@@ -29,13 +29,15 @@ def _label_space(splits: Mapping[Split, Sequence[Row]], *, task: str, spec: Task
     for split in SPLITS:
         if not any(task in row.labels for row in splits[split]):
             raise DataError(
-                f"tasks.{task}: no {split} row of datasets.{dataset} has a label of it; label some, or correct its column"
+                f"tasks.{task}: no {split} row of datasets.{dataset} has a label of it; label some rows, or correct "
+                "its column"
             )
     in_train = sorted(count_labels(splits["train"], task=task))
     least, what = (2, "labels") if spec.type == "classification" else (1, "slots")
     if len(in_train) < least:
         raise DataError(
-            f"tasks.{task}: the train rows of datasets.{dataset} have {len(in_train)} {what} ({', '.join(in_train) or 'none'}), "
-            f"and {least} is the least that can be learnt; label more rows, raise limit.train, or correct the column"
+            f"tasks.{task}: the train rows of datasets.{dataset} have {len(in_train)} {what} "
+            f"({', '.join(in_train) or 'none'}), and {least} is the least that can be learnt; label "
+            "more rows, raise limit.train, or correct the column"
         )
     return LabelSpace(tuple(in_train) if spec.labels is None else spec.labels)

@@ -17,7 +17,7 @@ from taskmix.config.schema import (
     MassiveDataset,
     NewsgroupsDataset,
 )
-from taskmix.data.readers import generated, massive, newsgroups
+from taskmix.data.readers import csv_files, generated, hub, jsonl_files, massive, newsgroups, parquet_files, tabular
 from taskmix.data.records import Records
 
 
@@ -37,28 +37,41 @@ def read_records(config: DatasetConfig, *, seed: int) -> Records:
             return massive.read_massive(config)
         case NewsgroupsDataset():
             return newsgroups.read_newsgroups(config)
+        case FileDataset(format="csv"):
+            return csv_files.read_csv(config)
+        case FileDataset(format="jsonl"):
+            return jsonl_files.read_jsonl(config)
+        case FileDataset():
+            return parquet_files.read_parquet(config)
+        case HubDataset():
+            return hub.read_hub(config)
         case GeneratedDataset():
             return generated.read_generated(config, seed=seed)
-    raise NotImplementedError(config.format)
 
 
 def identify_source(config: DatasetConfig) -> Mapping[str, str]:
     """What lies at the source now, by part: changes when its content does."""
     match config:
         case MassiveDataset() | NewsgroupsDataset():
-            return {config.uri: storage.source_version(config.uri)}
-    return {}
+            return {"all": storage.source_version(config.uri)}
+        case FileDataset():
+            return tabular.split_versions(config)
+        case HubDataset():
+            return {"all": hub.hub_version(config)}
+        case GeneratedDataset():
+            return {}
 
 
 def describe_source(config: DatasetConfig) -> dict[str, str | None]:
-    """Where the data comes from, its licence where known, and what to cite."""
+    """Where the data comes from (null: from taskmix itself), its licence where known, and what to cite."""
+    uri = storage.redact(config.uri) if not isinstance(config, HubDataset | GeneratedDataset) else None
     match config:
         case MassiveDataset():
-            return {"uri": config.uri, "licence": massive.LICENCE, "citation": massive.CITATION}
+            return {"uri": uri, "licence": massive.LICENCE, "citation": massive.CITATION}
         case NewsgroupsDataset():
-            return {"uri": config.uri, "licence": None, "citation": newsgroups.CITATION}
+            return {"uri": uri, "licence": None, "citation": newsgroups.CITATION}
         case FileDataset():
-            return {"uri": config.uri, "licence": None, "citation": None}
+            return {"uri": uri, "licence": None, "citation": None}
         case HubDataset():
             return {"uri": config.path, "licence": None, "citation": None}
         case GeneratedDataset():

@@ -41,7 +41,8 @@ def read_members(path: Path, *, uri: str, wanted: Callable[[str], bool], max_byt
                         continue
                     if member.size > max_bytes:
                         raise DataError(
-                            f"{uri}: member {member.name!r} has {member.size:,} bytes, more than {max_bytes:,}; take the official archive"
+                            f"{uri}: member {member.name!r} has {member.size:,} bytes, more than {max_bytes:,}; "
+                            "take the official archive"
                         )
                     content = archive.extractfile(member)
                     assert content is not None, "a regular file has content"
@@ -65,6 +66,6 @@ def _check_name(name: str, *, uri: str) -> None:
     parts = PurePosixPath(name).parts
     if name.startswith("/") or ".." in parts or "\\" in name:
         raise DataError(
-            f"{uri}: member {name!r} points outside the archive, which no official archive does; do not trust this file, "
-            "fetch it from its publisher"
+            f"{uri}: member {name!r} points outside the archive, which no official archive does; do not trust this "
+            "file, fetch it from its publisher"
         )

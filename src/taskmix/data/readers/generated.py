@@ -5,14 +5,14 @@ from __future__ import annotations
 from taskmix.config.schema import GeneratedDataset
 from taskmix.data.grammar import load_grammar, write_examples
 from taskmix.data.records import Record, Records
-from taskmix.data.schema import SPLITS
+from taskmix.data.schema import SPLITS, Split
 
 LICENCE = "Apache-2.0"
 
 
 def read_generated(config: GeneratedDataset, *, seed: int) -> Records:
     """Yield generated utterances with the columns `intent`, `topic` and `slots` (text with `[slot : words]`)."""
-    sizes = {"train": config.train, "dev": config.dev, "test": config.test}
+    sizes: dict[Split, int] = {"train": config.train, "dev": config.dev, "test": config.test}
     examples = write_examples(load_grammar(), sizes=sizes, noise=config.noise, seed=seed)
     for split in SPLITS:
         for number, example in enumerate(examples[split], start=1):

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from taskmix import storage
 from taskmix.config.schema import MassiveDataset
 from taskmix.config.wording import did_you_mean, one_of
 from taskmix.data.readers.archive import read_members
@@ -17,6 +16,7 @@ from taskmix.data.readers.lines import read_lines
 from taskmix.data.records import BadRow, Record, Records
 from taskmix.data.schema import SPLITS
 from taskmix.errors import DataError
+from taskmix.storage import fetch_file, redact
 
 LICENCE = "CC BY 4.0"
 CITATION = "FitzGerald et al. 2022, MASSIVE: A 1M-Example Multilingual NLU Dataset, arXiv:2204.08582"
@@ -31,24 +31,24 @@ def read_massive(config: MassiveDataset) -> Records:
         Corrupt: the archive is damaged.
         DataError: the archive lacks the locale, or the jsonl is of another.
     """
-    with storage.fetch_file(config.uri) as path:
+    with fetch_file(config.uri) as path:
         if config.uri.endswith((".tar.gz", ".tgz", ".tar")):
             yield from _read_archive(path, config=config)
         else:
             with path.open("rb") as lines:
-                yield from _read_rows(lines, name=config.uri, locale=config.locale)
+                yield from _read_rows(lines, name=redact(config.uri), locale=config.locale)
 
 
 def _read_archive(path: Path, *, config: MassiveDataset) -> Records:
     locales = []
-    for name, content in read_members(path, uri=config.uri, wanted=_is_locale, max_bytes=_MAX_BYTES):
+    for name, content in read_members(path, uri=redact(config.uri), wanted=_is_locale, max_bytes=_MAX_BYTES):
         locale = PurePosixPath(name).stem
         locales.append(locale)
         if locale == config.locale:
-            yield from _read_rows(content.splitlines(), name=f"{config.uri}/{name}", locale=locale)
+            yield from _read_rows(content.splitlines(), name=f"{redact(config.uri)}/{name}", locale=locale)
     if config.locale not in locales:
         raise DataError(
-            f"{config.uri}: holds no locale {config.locale!r}{did_you_mean(config.locale, locales)}; it has "
+            f"{redact(config.uri)}: holds no locale {config.locale!r}{did_you_mean(config.locale, locales)}; it has "
             f"{one_of(sorted(locales))}; correct 'locale', or take the official archive (1.1/data/<locale>.jsonl)"
         )
 

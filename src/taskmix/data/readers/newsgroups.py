@@ -10,12 +10,12 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from taskmix import storage
 from taskmix.config.schema import NewsgroupsDataset
 from taskmix.data.readers.archive import read_members
 from taskmix.data.records import BadRow, Record, Records
 from taskmix.data.schema import Split
 from taskmix.errors import DataError
+from taskmix.storage import fetch_file, redact
 
 CITATION = "20 Newsgroups, bydate version, Jason Rennie, http://qwone.com/~jason/20Newsgroups/"
 _MEMBER = re.compile(r"(?:.*/)?20news-bydate-(?P<split>train|test)/(?P<group>[a-z0-9.-]+)/(?P<number>\d+)")
@@ -41,12 +41,14 @@ def read_newsgroups(config: NewsgroupsDataset) -> Records:
         DataError: it holds no member of the official layout.
     """
     posts: list[_Post] = []
-    with storage.fetch_file(config.uri) as path:
-        for name, content in read_members(path, uri=config.uri, wanted=_is_shown, max_bytes=_MAX_BYTES):
+    with fetch_file(config.uri) as path:
+        for name, content in read_members(path, uri=redact(config.uri), wanted=_is_shown, max_bytes=_MAX_BYTES):
             match = _MEMBER.fullmatch(name)
             if match is None:
                 yield BadRow(
-                    None, f"{config.uri}/{name}", "is no post: posts are 20news-bydate-{train,test}/<group>/<number>"
+                    None,
+                    f"{redact(config.uri)}/{name}",
+                    "is no post: posts are 20news-bydate-{train,test}/<group>/<number>",
                 )
                 continue
             split: Split = "train" if match["split"] == "train" else "test"
@@ -54,12 +56,13 @@ def read_newsgroups(config: NewsgroupsDataset) -> Records:
             posts.append(_Post(split, match["group"], int(match["number"]), text))
     if not posts:
         raise DataError(
-            f"{config.uri}: holds no 20news-bydate-{{train,test}}/<group>/<number>; take the official 20news-bydate.tar.gz"
+            f"{redact(config.uri)}: holds no 20news-bydate-{{train,test}}/<group>/<number>; take the official "
+            "20news-bydate.tar.gz"
         )
     for post in sorted(posts, key=lambda post: (post.split != "train", post.group, post.number)):
         row_id = f"{post.split}/{post.group}/{post.number}"
         columns = {"group": post.group, "area": post.group.partition(".")[0]}
-        yield Record(post.split, f"{config.uri}/20news-bydate-{row_id}", row_id, post.text, columns)
+        yield Record(post.split, f"{redact(config.uri)}/20news-bydate-{row_id}", row_id, post.text, columns)
 
 
 def strip_post(text: str, *, parts: Sequence[str]) -> str:
