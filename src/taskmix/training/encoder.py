@@ -133,8 +133,11 @@ def build_encoder(
 
 
 def position_limit(backbone: Any, tokenizer: Any) -> int:
-    """Tokens that the model has positions for; RoBERTa's first positions are taken by the padding index."""
+    """Tokens that the model has positions for; RoBERTa and its kin count positions from after the padding index."""
     positions = int(getattr(backbone.config, "max_position_embeddings", 1 << 30))
+    padding_index = getattr(getattr(backbone, "embeddings", None), "padding_idx", None)
+    if padding_index is not None:
+        positions -= int(padding_index) + 1
     return min(positions, int(getattr(tokenizer, "model_max_length", positions)))
 
 
