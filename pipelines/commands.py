@@ -60,4 +60,4 @@ def _need_kfp(command: str) -> None:
         MissingExtra: it is not installed.
     """
     if find_spec("kfp") is None:
-        raise MissingExtra(f"taskmix {command} needs kfp, which is not installed; pip install 'taskmix[pipeline]'")
+        raise MissingExtra(f"{command} needs kfp, which is not installed; pip install 'taskmix[pipeline]'")

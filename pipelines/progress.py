@@ -13,7 +13,7 @@ from taskmix_components.events import ERROR_PREFIX, StepEvent, parse_event
 _STEP_INDENT = "    "
 """KFP's runner puts this before every line of a step's own output."""
 _STEP_FAILED = re.compile(r"\d\d:\d\d:\d\d\.\d+ - ERROR - Task .* finished with status .*FAILURE")
-_LAST_LINES = 20
+_LAST_LINES = 3
 
 
 class Progress:
@@ -64,7 +64,7 @@ class Progress:
         if event is not None:
             self._turn(event)
             return
-        if line.startswith(_STEP_INDENT) and own.strip():
+        if own.strip():
             self._last_lines.append(own)
         if own.startswith(ERROR_PREFIX):
             self.errors.append(own.removeprefix(ERROR_PREFIX))
@@ -84,8 +84,8 @@ class Progress:
             self.finished.append(event)
 
     def _last_words(self, step: str) -> list[str]:
-        """For a step that ended without an error of its own: its last line, or that it was killed."""
+        """For an end without a step's own error: the last line where no step had begun, else that it was killed."""
         if self._title is None and self._last_lines:
-            return [self._last_lines[-1]]
+            return [self._last_lines[-1].strip()]
         remedy = "most often it was killed for want of memory; give it more, or a smaller model or batch"
-        return [f"{step} ended without an error of its own: {remedy}", *list(self._last_lines)[-3:]]
+        return [f"{step} ended without an error of its own: {remedy}", *self._last_lines]

@@ -86,3 +86,8 @@ def test_step_that_never_began_fails_with_its_last_line() -> None:
     assert progress.failure(log="run.log").splitlines()[0] == (
         "ModuleNotFoundError: No module named 'taskmix_components'"
     )
+
+
+def test_runner_that_broke_before_any_step_fails_with_its_last_line() -> None:
+    progress, _, _ = follow("Traceback (most recent call last):\n  File ...\nImportError: no kfp\n")
+    assert progress.failure(log="run.log").splitlines()[0] == "ImportError: no kfp"

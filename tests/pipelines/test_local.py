@@ -1,0 +1,177 @@
+"""Whole runs on this machine: real data, real training, real server, all small; and what a second run reuses."""
+
+import csv
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from taskmix import storage
+from taskmix.config.load import load_config
+from taskmix_pipelines.local import LocalRun, run_locally
+
+CONFIG = """
+name: tiny
+storage: {folder}/storage
+datasets:
+  utterances: {{format: generated, train: 100, dev: 20, test: 30, noise: 0.02}}
+  tickets: {{format: csv, uri: "{folder}/lib/python3.11/{{split}}.csv", text: text}}
+tasks:
+  slots: {{type: slot_filling, dataset: utterances, annotation: slots}}
+  urgency: {{type: classification, dataset: tickets, label: urgency}}
+models:
+  svm: {{kind: linear, regularization: [1.0]}}
+  mini:
+    kind: encoder
+    architecture: {{layers: 1, hidden: 16, heads: 2, feed_forward: 32, vocabulary: 300}}
+    recipe: {{epochs: 1, learning_rate: 1.0e-3, tokens_per_batch: 512, max_tokens: 32}}
+evaluation: {{resamples: 100, latency_texts: 5}}
+deployment: {{name: tiny}}
+"""
+FEW = 'systems=["svm/single", "mini/merged"]'
+"""Leaves out the encoder's models of one task, to keep later runs short."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A configuration, its data and its storage, and the run made of it."""
+
+    folder: Path
+    config: Path
+
+    def run(self, *overrides: str) -> LocalRun:
+        """One more run."""
+        return run_locally(load_config(self.config, overrides=overrides), tell=lambda line: None)
+
+
+def write_tickets(folder: Path, *, seed: int) -> None:
+    """Tickets whose urgency is told by their words; some of the path is text that KFP's runner replaces in commands."""
+    draw = random.Random(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    words = {"high": ["broken", "urgent", "down"], "low": ["thanks", "question", "idea"]}
+    for split, rows in {"train": 40, "dev": 10, "test": 20}.items():
+        with (folder / f"{split}.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["text", "urgency"])
+            for row in range(rows):
+                label = draw.choice(sorted(words))
+                writer.writerow([f"{draw.choice(words[label])} {split} {row} {draw.randrange(1000)}", label])
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    folder = tmp_path_factory.mktemp("project")
+    write_tickets(folder / "lib" / "python3.11", seed=1)
+    config = folder / "tiny.yaml"
+    config.write_text(CONFIG.format(folder=folder))
+    return Project(folder, config)
+
+
+@pytest.fixture(scope="module")
+def first(project: Project) -> subprocess.CompletedProcess[str]:
+    """The first run, by the command that a user types."""
+    command = [sys.executable, "-c", "from taskmix.cli import main; main()", "run", str(project.config)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def made_anew(run: LocalRun) -> set[str]:
+    """The datasets and jobs that the run did not find finished."""
+    steps = [step for step in run.steps if step.title.startswith(("ingest", "finetune"))]
+    return {step.title for step in steps if not step.reused}
+
+
+def test_first_run_ends_with_all_that_people_need(first: subprocess.CompletedProcess[str], project: Project) -> None:
+    assert first.returncode == 0, first.stdout + first.stderr
+    told = first.stdout
+    assert "datasets ingested: 2, reused: 0" in told
+    assert "jobs trained: 5, reused: 0" in told
+    assert "jobs evaluated: 5, reused: 0" in told
+    for system in ("svm/single", "mini/single", "mini/merged"):
+        assert system in told
+    assert "gate: " in told
+    assert "accepted" in told
+    champion = project.folder / "storage" / "deployments" / "tiny" / "champion.json"
+    assert f"taskmix serve {champion} --name tiny" in told
+    assert "/v1/models/tiny:predict" in told
+    report = next(line.removeprefix("report: ") for line in told.splitlines() if line.startswith("report: "))
+    assert "<html" in Path(report).read_text()
+
+
+def test_people_are_spared_the_runners_noise(first: subprocess.CompletedProcess[str], project: Project) -> None:
+    assert "KFP" not in first.stdout + first.stderr
+    assert "executor_input" not in first.stdout
+    assert "finetune mini [slots+urgency] ..." in first.stdout.splitlines()
+    log = next((project.folder / "storage" / "runs").glob("*/run.log")).read_text()
+    assert "KFP Executor" in log
+    assert "step finished: smoke test tiny" in log
+
+
+def test_second_run_trains_nothing_and_says_so(first: subprocess.CompletedProcess[str], project: Project) -> None:
+    assert first.returncode == 0
+    told: list[str] = []
+    run = run_locally(load_config(project.config), tell=told.append)
+    assert made_anew(run) == set()
+    reused = [step.title for step in run.steps if step.reused]
+    assert len(reused) == 12, "two datasets, five jobs, five evaluations"
+    assert any(line.startswith("finetune mini [slots+urgency]: reused") for line in told)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["deployment.name=other", "gate.minimum={urgency: 0.1}", "evaluation.latency_texts=6"], set()),
+        (["models.mini.recipe.learning_rate=0.002"], {"finetune mini [slots+urgency]"}),
+        (
+            ["datasets.utterances.train=90"],
+            {"ingest utterances", "finetune svm [slots]", "finetune mini [slots+urgency]"},
+        ),
+        (
+            ["seed=14"],
+            {
+                "ingest utterances",
+                "ingest tickets",
+                "finetune svm [slots]",
+                "finetune svm [urgency]",
+                "finetune mini [slots+urgency]",
+            },
+        ),
+    ],
+    ids=["deployment, gate and evaluation", "recipe", "dataset", "seed"],
+)
+def test_change_reruns_exactly_what_depends_on_it(
+    first: subprocess.CompletedProcess[str], project: Project, overrides: Sequence[str], expected: set[str]
+) -> None:
+    assert first.returncode == 0
+    assert made_anew(project.run(FEW, *overrides)) == expected
+
+
+def test_changed_file_is_noticed(first: subprocess.CompletedProcess[str], project: Project) -> None:
+    assert first.returncode == 0
+    write_tickets(project.folder / "lib" / "python3.11", seed=2)
+    expected = {"ingest tickets", "finetune svm [urgency]", "finetune mini [slots+urgency]"}
+    assert made_anew(project.run(FEW)) == expected
+
+
+def test_refused_system_is_not_deployed(first: subprocess.CompletedProcess[str], project: Project) -> None:
+    assert first.returncode == 0
+    run = project.run(FEW, "gate.minimum={slots: 1.0}", "deployment.name=strict")
+    titles = [step.title for step in run.steps]
+    assert "keep champion strict" in titles
+    assert not any(title.startswith(("deploy", "smoke")) for title in titles)
+    assert storage.read_json(storage.join(run.uri, "gate.json"))["accepted"] is False
+    assert not (project.folder / "storage" / "deployments" / "strict").exists()
+
+
+def test_champion_is_the_system_that_the_gate_accepted(
+    first: subprocess.CompletedProcess[str], project: Project
+) -> None:
+    assert first.returncode == 0
+    folder = project.folder / "storage"
+    champion = json.loads((folder / "deployments" / "tiny" / "champion.json").read_text())
+    verdict = json.loads((folder / "runs" / champion["run"] / "gate.json").read_text())
+    assert champion["system"] == verdict["system"]
