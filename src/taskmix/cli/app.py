@@ -41,14 +41,19 @@ def make_app() -> typer.Typer:
     return app
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"taskmix {__version__}")
+        raise typer.Exit
+
+
 def _configure(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more, of other packages too.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings and errors only.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_tell_version)
+    ] = False,
 ) -> None:
-    if version:
-        typer.echo(f"taskmix {__version__}")
-        raise typer.Exit
     configure_logging(level=logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
 
 
