@@ -1,0 +1,232 @@
+"""All jobs' evaluations become systems, a leaderboard and a report, published under the run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from taskmix import __version__, storage
+from taskmix.config.plan import Plan, System, make_plan
+from taskmix.config.schema import Config
+from taskmix.errors import EvaluationError
+from taskmix.evaluation.leaderboard import compare_systems, hourly_price, leaderboard, measure_systems, rank
+from taskmix.evaluation.report import write_renderings
+from taskmix.evaluation.report.model import REPORT_FILE, DatasetRow, JobRow, Report, TaskDetail
+from taskmix.evaluation.scorecard import Evaluated, read_evaluation
+
+log = logging.getLogger(__name__)
+
+MAX_DETAILS = 40
+"""Tasks of jobs told in full, best systems first: keeps report.html well under 5 MB. The rest is in the scorecards."""
+
+
+def benchmark(config: Config, *, run: str, evaluations: Sequence[str]) -> str:
+    """Compare all systems of a configuration.
+
+    Args:
+        config: of the run.
+        run: its id.
+        evaluations: URIs, one for each job that the configuration asks for.
+
+    Returns:
+        URI of the report, `<storage>/runs/<run>/report`. The run's `config.json` and a record for each system in
+        `systems/` are written beside it, before it. A report made of the same input is left as it is.
+
+    Raises:
+        EvaluationError: a job's evaluation is missing, given twice or of other settings, or two jobs were evaluated on
+            different test data.
+        AlreadyExists: the run has a report of other input.
+    """
+    folder = storage.join(config.storage, "runs", run)
+    target = storage.join(folder, "report")
+    inputs = storage.fingerprint({"config": config.model_dump(mode="json"), "evaluations": sorted(evaluations)})
+    if storage.is_complete(target) and storage.read_manifest(target).about.get("inputs") == inputs:
+        log.info("reused report=%s", target)
+        return target
+    plan = make_plan(config)
+    evaluated = _by_job(plan, [read_evaluation(uri) for uri in evaluations])
+    _check_same_data(evaluated)
+    storage.write_json(storage.join(folder, "config.json"), config.model_dump(mode="json"), replace=True)
+    records = {system.name: _write_record(system, evaluated, run=run, folder=folder) for system in plan.systems}
+    report = make_report(plan, evaluated, run=run, records=records)
+    _publish(report, target, inputs=inputs)
+    log.info("benchmarked systems=%d best=%s report=%s", len(report.systems), report.best.name, target)
+    return target
+
+
+def make_report(plan: Plan, evaluated: Mapping[str, Evaluated], *, run: str, records: Mapping[str, str]) -> Report:
+    """The report on evaluated jobs.
+
+    Args:
+        plan: of the run.
+        evaluated: job name to its evaluation.
+        run: its id.
+        records: system name to the URI of its record.
+    """
+    by = plan.config.gate.rank_by
+    ranked = rank(measure_systems(plan, evaluated), by=by)
+    systems = leaderboard(plan, ranked, records=records)
+    users = {job: tuple(row.name for row in systems if job in row.jobs) for job in evaluated}
+    jobs = list(dict.fromkeys(job for row in systems for job in row.jobs))
+    details = [
+        TaskDetail(job=job, systems=users[job], card=evaluated[job].scorecard.tasks[task])
+        for job in jobs
+        for task in evaluated[job].scorecard.tasks
+    ]
+    origins = _earlier_runs(plan.config, run=run)
+    return Report(
+        run=run,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        taskmix=__version__,
+        config=plan.config,
+        primary={task: card.primary for one in evaluated.values() for task, card in one.scorecard.tasks.items()},
+        systems=systems,
+        comparisons=compare_systems(ranked, by=by),
+        jobs=tuple(_job_row(plan, evaluated[job], systems=users[job], origins=origins) for job in jobs),
+        details=tuple(details[:MAX_DETAILS]),
+        details_left_out=tuple(f"{detail.job} / {detail.card.task}" for detail in details[MAX_DETAILS:]),
+        datasets=_dataset_rows(evaluated.values()),
+        remarks=_remarks(evaluated),
+    )
+
+
+def _by_job(plan: Plan, evaluated: Sequence[Evaluated]) -> dict[str, Evaluated]:
+    """The evaluation of each job of the plan."""
+    expected = [job.name for job in plan.jobs]
+    found: dict[str, Evaluated] = {}
+    for one in evaluated:
+        name = one.scorecard.job.name
+        if name in found:
+            raise EvaluationError(
+                f"job '{name}' is given by two evaluations, {found[name].uri} and {one.uri}; give one"
+            )
+        found[name] = one
+        if one.scorecard.slice != plan.evaluation_slice():
+            raise EvaluationError(
+                f"{one.uri}: was measured with {one.scorecard.slice.model_dump(mode='json')}, the configuration says "
+                f"{plan.evaluation_slice().model_dump(mode='json')}; evaluate job '{name}' again"
+            )
+    if missing := [name for name in expected if name not in found]:
+        raise EvaluationError(
+            f"the configuration's systems need the jobs {expected}, but there is no evaluation of {missing}; evaluate "
+            "these too"
+        )
+    return {name: found[name] for name in expected}
+
+
+def _check_same_data(evaluated: Mapping[str, Evaluated]) -> None:
+    """Refuse to compare scores that were measured on different test data."""
+    seen: dict[str, tuple[str, tuple[str, int]]] = {}
+    for job, one in evaluated.items():
+        for task, card in one.scorecard.tasks.items():
+            data = (card.test_data, card.test_rows)
+            other, known = seen.setdefault(task, (job, data))
+            if data != known:
+                raise EvaluationError(
+                    f"task '{task}': jobs '{other}' and '{job}' were evaluated on different test data, so their scores "
+                    "cannot be compared; evaluate both on the same version of the dataset"
+                )
+
+
+def _write_record(system: System, evaluated: Mapping[str, Evaluated], *, run: str, folder: str) -> str:
+    """Write what the system is made of; serving loads it by this record."""
+    parts = [(job, evaluated[job.name]) for job in system.jobs]
+    record = {
+        "name": system.name,
+        "model": system.model,
+        "grouping": system.grouping,
+        "tasks": {task: one.scorecard.job.bundle for job, one in parts for task in job.tasks},
+        "bundles": [
+            {
+                "uri": one.scorecard.job.bundle,
+                "tasks": list(job.tasks),
+                "evaluation": one.uri,
+                "manifest": one.scorecard.job.manifest,
+            }
+            for job, one in parts
+        ],
+        "run": run,
+    }
+    uri = storage.join(folder, "systems", f"{system.model}.{system.grouping}.json")
+    storage.write_json(uri, record, replace=True)
+    return uri
+
+
+def _earlier_runs(config: Config, *, run: str) -> dict[str, str]:
+    """Hash of a bundle's manifest to the first other run (by id) that has it in one of its systems.
+
+    Reads every system's record of this configuration's models in all runs on storage: small, but one read each.
+    """
+    runs = storage.join(config.storage, "runs")
+    origins: dict[str, str] = {}
+    for info in sorted(storage.list_objects(runs), key=lambda info: info.key):
+        other, _, name = info.key.partition("/systems/")
+        if name and other != run and name.split(".")[0] in config.models:
+            for bundle in storage.read_json(storage.join(runs, info.key))["bundles"]:
+                origins.setdefault(bundle["manifest"], other)
+    return origins
+
+
+def _job_row(plan: Plan, one: Evaluated, *, systems: tuple[str, ...], origins: Mapping[str, str]) -> JobRow:
+    job = one.scorecard.job
+    model = job.name.split(".")[0]
+    price = hourly_price(plan, model)
+    return JobRow(
+        name=job.name,
+        model=model,
+        kind=job.kind,
+        tasks=job.tasks,
+        systems=systems,
+        bundle=job.bundle,
+        manifest=job.manifest,
+        evaluation=one.uri,
+        bytes=job.bytes,
+        parameters=job.parameters,
+        training_seconds=job.training_seconds,
+        training_usd=None if price is None else job.training_seconds / 3600 * price,
+        epochs=job.epochs,
+        precision=job.precision,
+        reused_from=origins.get(job.manifest),
+        versions=job.versions,
+        machine=one.scorecard.machine,
+    )
+
+
+def _dataset_rows(evaluated: Iterable[Evaluated]) -> tuple[DatasetRow, ...]:
+    uris = {facts.uri: facts.name for one in evaluated for facts in one.scorecard.datasets.values()}
+    return tuple(
+        DatasetRow(name=name, uri=uri, card=storage.read_json(storage.join(uri, "card.json")))
+        for uri, name in sorted(uris.items(), key=lambda item: (item[1], item[0]))
+    )
+
+
+def _remarks(evaluated: Mapping[str, Evaluated]) -> tuple[str, ...]:
+    """What limits the comparison in this run."""
+    remarks = []
+    machines = {json.dumps(one.scorecard.machine, sort_keys=True) for one in evaluated.values()}
+    if len(machines) > 1:
+        remarks.append(
+            f"The jobs were timed on {len(machines)} different machines, so latencies do not compare; see the jobs."
+        )
+    unknown: dict[str, dict[str, int]] = {}
+    for one in evaluated.values():
+        for task, card in one.scorecard.tasks.items():
+            if card.unknown_gold:
+                unknown[task] = card.unknown_gold
+    for task, labels in unknown.items():
+        told = ", ".join(f"{label} ({count})" for label, count in labels.items())
+        remarks.append(f"Task {task}: the test split has labels that training never saw, counted as errors: {told}.")
+    return tuple(remarks)
+
+
+def _publish(report: Report, target: str, *, inputs: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="taskmix-report-") as name:
+        folder = Path(name)
+        data = (report.model_dump_json(indent=1) + "\n").encode()
+        (folder / REPORT_FILE).write_bytes(data)
+        write_renderings(data, source=target, folder=folder)
+        storage.publish(folder, target, about={"run": report.run, "best": report.best.name, "inputs": inputs})

@@ -1,0 +1,155 @@
+"""The typed shape of `report.json`: all that HTML and Markdown say, which are rendered from this alone.
+
+Written by `benchmark`, read by `render`, the gate and serving's staging of a release.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from taskmix import storage
+from taskmix.config.schema import Config, Section
+from taskmix.errors import EvaluationError
+from taskmix.evaluation.intervals import Interval
+from taskmix.evaluation.scorecard import Score, SystemSpeed, TaskScorecard
+
+REPORT_FILE = "report.json"
+
+
+class SystemRow(Section):
+    """One line of the leaderboard: what the system is worth and what it costs."""
+
+    rank: int
+    name: str
+    model: str
+    grouping: str
+    ranked: Score
+    """The score that the leaderboard is ordered by: `gate.rank_by`."""
+    mean: Score
+    """Mean of the tasks' primary scores."""
+    tasks: dict[str, dict[str, Score]]
+    """Task to its scores by name, the primary one first."""
+    frames: dict[str, Score]
+    """Dataset to the exact match of the whole frame, where the dataset has several tasks."""
+    speed: SystemSpeed
+    speed_by_dataset: dict[str, SystemSpeed]
+    jobs: tuple[str, ...]
+    bytes: int
+    parameters: int
+    training_seconds: float
+    training_usd: float | None
+    """Null where the hardware has no price."""
+    usd_per_million_texts: float | None
+    """Of serving at the measured throughput on the training hardware; null where the hardware has no price."""
+    record: str
+    """URI of the system's record."""
+
+
+class Comparison(Section):
+    """A paired comparison of two systems on one score, over the same resamples of the test data."""
+
+    system: str
+    against: str
+    score: str
+    """`mean`, or the name of a task (its primary score)."""
+    difference: float | None
+    """The system's score minus the other's."""
+    interval: Interval | None
+
+
+class JobRow(Section):
+    """One trained model behind the systems."""
+
+    name: str
+    model: str
+    kind: str
+    tasks: tuple[str, ...]
+    systems: tuple[str, ...]
+    bundle: str
+    manifest: str
+    evaluation: str
+    bytes: int
+    parameters: int
+    training_seconds: float
+    training_usd: float | None
+    epochs: float
+    precision: str
+    reused_from: str | None
+    """An earlier run that had this very bundle in one of its systems; null: it is new with this run."""
+    versions: dict[str, str]
+    machine: dict[str, str]
+
+
+class TaskDetail(Section):
+    """One task of one job in full."""
+
+    job: str
+    systems: tuple[str, ...]
+    card: TaskScorecard
+
+
+class DatasetRow(Section):
+    """The data behind the scores."""
+
+    name: str
+    uri: str
+    card: dict[str, Any]
+
+
+class Report(Section):
+    """The content of `report.json`."""
+
+    format: Literal[1] = 1
+    run: str
+    created: str
+    """Date and time, UTC, ISO 8601."""
+    taskmix: str
+    """Version that wrote it."""
+    config: Config
+    primary: dict[str, str]
+    """Task to the name of its primary score."""
+    systems: tuple[SystemRow, ...]
+    """Best first."""
+    comparisons: tuple[Comparison, ...]
+    jobs: tuple[JobRow, ...]
+    details: tuple[TaskDetail, ...]
+    details_left_out: tuple[str, ...]
+    """`job / task` whose details stay in the job's scorecard only, to keep the report small."""
+    datasets: tuple[DatasetRow, ...]
+    remarks: tuple[str, ...]
+    """What a reader must know to read the numbers rightly in this run."""
+
+    @property
+    def best(self) -> SystemRow:
+        """The system at the top."""
+        return self.systems[0]
+
+
+def parse_report(data: bytes, *, source: str) -> Report:
+    """The report in the bytes of a `report.json`.
+
+    Raises:
+        EvaluationError: it is of another format.
+    """
+    try:
+        return Report.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise EvaluationError(
+            f"{storage.redact(source)}: '{where}': {first['msg']}; this version reads reports of format 1: use the "
+            "version that wrote it, or run the pipeline again"
+        ) from None
+
+
+def read_report(report: str) -> Report:
+    """The report at a URI, `<storage>/runs/<run>/report`.
+
+    Raises:
+        NotFound: there is none.
+        EvaluationError: it is of another format.
+    """
+    uri = storage.join(report, REPORT_FILE)
+    return parse_report(storage.read_bytes(uri), source=uri)

@@ -1,0 +1,187 @@
+"""From a `Report` to HTML and Markdown: what is shown and in which order. The same report gives the same bytes.
+
+The HTML is one file: no script, no font, no image from elsewhere; Kubeflow shows it in a sandboxed frame.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from taskmix.evaluation.report import figures
+from taskmix.evaluation.report.charts import interval_panels, model_colours, quality_against_latency, words
+from taskmix.evaluation.report.model import Report
+from taskmix.evaluation.scorecard import Confusion, TaskScorecard
+
+MAX_GRID_LABELS = 30
+"""Labels of a confusion matrix drawn as a grid; of a larger one the top confusions are listed. As in KFP's own view."""
+MAX_CONFUSIONS = 15
+MAX_ERRORS = 10
+CHECK_NAMES = {
+    "rows_read": "rows read",
+    "quarantined_rows": "rows set aside as unusable",
+    "empty_texts": "empty texts",
+    "duplicate_texts": "duplicates within a split",
+    "shared_texts": "texts shared between splits",
+    "unlabelled_rows": "rows without any label",
+    "quarantined_labels": "labels set aside as unusable",
+}
+
+
+@dataclass(frozen=True)
+class ConfusedPair:
+    """One cell of a confusion matrix beside its diagonal."""
+
+    gold: str
+    predicted: str
+    count: int
+    share: float | None
+    """Of the gold label's occurrences."""
+
+
+def render_html(report: Report) -> str:
+    """The report as one HTML page."""
+    return _environment(autoescape=True).get_template("report.html.j2").render(_content(report))
+
+
+def render_markdown(report: Report) -> str:
+    """The report as Markdown, for Kubeflow's interface and for terminals."""
+    text = _environment(autoescape=False).get_template("report.md.j2").render(_content(report))
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def top_confusions(confusion: Confusion) -> list[ConfusedPair]:
+    """The most frequent confusions, most frequent first, then by label."""
+    pairs = []
+    for gold, row in enumerate(confusion.matrix):
+        total = sum(row)
+        for predicted, count in enumerate(row):
+            if gold != predicted and count:
+                name = confusion.labels[gold]
+                share = None if name == confusion.none_label else count / total
+                pairs.append(ConfusedPair(name, confusion.labels[predicted], count, share))
+    return sorted(pairs, key=lambda pair: (-pair.count, pair.gold, pair.predicted))[:MAX_CONFUSIONS]
+
+
+def shades(confusion: Confusion) -> list[list[tuple[int, float]]] | None:
+    """Each cell's count and its share of its row; null where there are too many labels for a grid."""
+    if len(confusion.labels) > MAX_GRID_LABELS:
+        return None
+    return [[(count, round(count / max(sum(row), 1), 2)) for count in row] for row in confusion.matrix]
+
+
+def weakest_first(card: TaskScorecard) -> list[Any]:
+    """The labels that occur in gold or answers, least F1 first."""
+    return sorted((row for row in card.per_label if row.f1 is not None), key=lambda row: (row.f1, row.label))
+
+
+def check_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
+    """The data card's checks as lines: what was counted, and the counts."""
+    found = [(CHECK_NAMES.get(name, words(name)), _tell(value)) for name, value in card.get("checks", {}).items()]
+    for task, facts in card.get("tasks", {}).items():
+        for name, title in (
+            ("unlabelled", "rows without a label"),
+            ("conflicting_texts", "texts with several labels in train"),
+            ("shared_conflicts", "texts of train with another label"),
+            ("unknown_labels", "labels not in train"),
+            ("majority_share", "share of the most frequent label"),
+            ("label_shift", "distance of label shares, train to test"),
+        ):
+            if name in facts:
+                found.append((f"{task}: {title}", _tell(facts[name])))
+    return found
+
+
+def _content(report: Report) -> dict[str, Any]:
+    best = report.best
+    return {
+        "report": report,
+        "best": best,
+        "colours": model_colours(report),
+        "panels": interval_panels(report),
+        "scatter": quality_against_latency(report),
+        "frames": list(dict.fromkeys(name for row in report.systems for name in row.frames)),
+        "priced": any(row.usd_per_million_texts is not None for row in report.systems),
+        "to_best": [found for found in report.comparisons if found.against == best.name and found.score == by(report)],
+        "by_task": [found for found in report.comparisons if found.score in report.primary and _same_model(found)],
+        "config_text": json.dumps(report.config.model_dump(mode="json"), indent=2, ensure_ascii=False),
+        "method": method(report),
+        "command": f"taskmix report {report.run} --storage {report.config.storage}",
+    }
+
+
+def method(report: Report) -> tuple[str, ...]:
+    """How the numbers are made, in sentences."""
+    template = _environment(autoescape=False).get_template("method.j2")
+    text = template.render(evaluation=report.config.evaluation, seed=report.config.seed)
+    return tuple(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
+def by(report: Report) -> str:
+    """What the leaderboard is ordered by: `mean` or a task."""
+    return report.config.gate.rank_by
+
+
+def _same_model(comparison: Any) -> bool:
+    return bool(comparison.system.partition("/")[0] == comparison.against.partition("/")[0])
+
+
+@cache
+def _environment(*, autoescape: bool) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("taskmix.evaluation.report"),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    named = (
+        figures.percent,
+        figures.points,
+        figures.interval_text,
+        figures.interval_points,
+        figures.score_text,
+        figures.milliseconds,
+        figures.seconds,
+        figures.rate,
+        figures.size,
+        figures.count,
+        figures.usd,
+        figures.moment,
+        words,
+        top_confusions,
+        shades,
+        weakest_first,
+        check_rows,
+        cell,
+    )
+    environment.filters.update({function.__name__: function for function in named})
+    environment.globals["max_errors"] = MAX_ERRORS
+    environment.globals["max_grid_labels"] = MAX_GRID_LABELS
+    return environment
+
+
+def cell(text: object) -> str:
+    """A text made safe for one cell of a Markdown table."""
+    escaped = re.sub(r"([\\`*_{}\[\]<>|~$])", r"\\\1", str(text))
+    return " ".join(escaped.split())
+
+
+def _tell(value: Any) -> str:
+    """A count, or counts by name, in one line."""
+    if isinstance(value, dict):
+        told = [
+            f"{name} ({_tell(found)})" if isinstance(found, dict) else f"{name} {_tell(found)}"
+            for name, found in value.items()
+            if found != {}
+        ]
+        return ", ".join(told) or "none"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
