@@ -36,6 +36,7 @@ def make_app() -> typer.Typer:
             entry_point.load()(app)
         except ImportError as error:
             print(f"taskmix: the commands of {entry_point.value} are not available: {error}", file=sys.stderr)
+    app.command()(commands.report)
     app.command()(commands.serve)
     app.command()(predict.predict)
     return app
