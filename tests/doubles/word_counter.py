@@ -1,6 +1,6 @@
-"""A tiny real model, and a server around it for tests to start: `python doubles.py PORT [--option ...]`."""
+"""A tiny real model, and a server around it for tests to start: `python word_counter.py PORT`."""
 
-import argparse
+import sys
 import time
 from collections.abc import Mapping, Sequence
 
@@ -17,6 +17,10 @@ from taskmix.modeling.system import Part, System
 LENGTHS = ("short", "long")
 POISON = "poison"
 """A text with this word makes the model fail, as a bug in it would."""
+SLOW = "slow"
+"""A text with this word takes `SLOW_S` to answer."""
+SLOW_S = 0.6
+LIMITS = {"max_instances": 8, "max_characters": 1000, "max_body_bytes": 64 * 1024}
 
 
 class WordCounter:
@@ -26,18 +30,18 @@ class WordCounter:
         calls: of `predict`, how many texts each had.
     """
 
-    def __init__(self, *, tasks: Sequence[str] = ("length", "numbers"), delay_s: float = 0.0) -> None:
+    def __init__(self, tasks: Sequence[str] = ("length", "numbers")) -> None:
         heads = {
             "length": TaskHead("length", "classification", LabelSpace(LENGTHS)),
             "numbers": TaskHead("numbers", "slot_filling", LabelSpace(("number",))),
         }
         self.heads: Mapping[str, TaskHead] = {task: heads[task] for task in tasks}
         self.calls: list[int] = []
-        self._delay_s = delay_s
 
     def predict(self, texts: Sequence[str], *, tasks: Sequence[str] | None = None) -> list[dict[str, Answer]]:
         self.calls.append(len(texts))
-        time.sleep(self._delay_s)
+        if any(SLOW in text.split() for text in texts):
+            time.sleep(SLOW_S)
         for task in tasks or ():
             if task not in self.heads:
                 raise UnknownTask(task)
@@ -78,22 +82,17 @@ def card(tasks: Sequence[str] = ("length", "numbers")) -> BundleCard:
     )
 
 
-def counter_system(*, delay_s: float = 0.0) -> System:
+def counter_system(model: WordCounter | None = None) -> System:
     tasks = ("length", "numbers")
-    return System([Part("memory", "0" * 64, tasks, WordCounter(delay_s=delay_s), card())], name="counter/merged")
+    return System([Part("memory", "0" * 64, tasks, model or WordCounter(), card())], name="counter/merged")
 
 
 def main() -> None:
     from taskmix.serving.predictor import Limits
     from taskmix.serving.server import configure_server_logging, serve_system
 
-    parser = argparse.ArgumentParser()
-    parser.add_argument("port", type=int)
-    parser.add_argument("--delay", type=float, default=0.0)
-    arguments = parser.parse_args()
     configure_server_logging()
-    limits = Limits(max_instances=8, max_characters=1000, max_body_bytes=64 * 1024)
-    serve_system(counter_system(delay_s=arguments.delay), name="counter", port=arguments.port, limits=limits)
+    serve_system(counter_system(), name="counter", port=int(sys.argv[1]), limits=Limits(**LIMITS))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The served answers without a server: lines of text or JSON in, lines of JSON out. `taskmix predict` calls this.
 
-A line is a JSON object as the server takes it, `{"text": ..., "tasks": [...], "id": ...}` (the last two optional), or the
-text itself. Its answer is `{"line": 3, "id": ..., "prediction": {"intent": {...}, "slots": [...]}}`.
+A line is a JSON object as the server takes it, `{"text": ..., "tasks": [...], "id": ...}` (the last two optional), or
+the text itself. Its answer is `{"line": 3, "id": ..., "prediction": {"intent": {...}, "slots": [...]}}`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,17 @@ from itertools import islice
 from typing import Any, Literal, TextIO
 
 from taskmix.errors import DataError, RequestError, UnknownTask
-from taskmix.serving.predictor import Answerer, Instance, Limits, instance_faults, kind_of, make_instance, predict
+from taskmix.serving.predictor import (
+    Answerer,
+    Instance,
+    Limits,
+    instance_faults,
+    kind_of,
+    make_instance,
+    predict,
+    refuse,
+    text_faults,
+)
 
 LINES_AT_ONCE = 64
 """Lines answered together. Arbitrary: enough for a full forward pass, few enough to stream."""
@@ -95,28 +105,24 @@ def _read(
 ) -> Iterator[_Line]:
     """The good lines; the others are told to `refused`."""
     for number, raw in enumerate(source, start=1):
-        where = f"{name} line {number}"
         if not raw.strip():
             continue
+        where = f"{name} line {number}"
         try:
-            value = _parse(raw, where=where, form=form)
+            value = _parse(raw, where=where, form=form, first=number == 1)
             line_id = value.pop("id", None)
             if tasks and value.get("tasks") is None:
                 value["tasks"] = list(tasks)
-            faults = instance_faults(value, where, model.heads, limits)
-            if isinstance(line_id, list | dict):
-                faults.append(f"{where}.id: found {kind_of(line_id)}; allowed is a string or a number")
-            if faults:
-                raise RequestError(faults)
+            refuse([*instance_faults(value, where, model.heads, limits), *_id_faults(line_id, f"{where}.id", limits)])
         except RequestError as error:
             refused(str(error))
             continue
         yield _Line(number, line_id, make_instance(value, model.heads))
 
 
-def _parse(raw: bytes, *, where: str, form: Form) -> dict[str, Any]:
+def _parse(raw: bytes, *, where: str, form: Form, first: bool) -> dict[str, Any]:
     try:
-        line = raw.decode("utf-8-sig" if where.endswith(" line 1") else "utf-8").rstrip("\r\n")
+        line = raw.decode("utf-8-sig" if first else "utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise RequestError([f"{where}: is not UTF-8 (byte {error.start}); convert the file"]) from None
     if form == "text" or (form == "auto" and not line.lstrip().startswith("{")):
@@ -131,3 +137,9 @@ def _parse(raw: bytes, *, where: str, form: Form) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RequestError([f'{where}: found {kind_of(value)}; allowed is an object {{"text": ...}}'])
     return value
+
+
+def _id_faults(value: object, where: str, limits: Limits) -> list[str]:
+    if value is None or type(value) is int:
+        return []
+    return text_faults(value, where, limits)

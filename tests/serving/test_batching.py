@@ -1,0 +1,133 @@
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, wait
+
+import pytest
+
+from taskmix.errors import Overloaded, ServingError
+from taskmix.serving.batching import Batcher, Bounds
+from taskmix.serving.predictor import Instance, Prediction
+
+
+class Gated:
+    """A model that starts to answer when it is let; it fails on the text `bad`."""
+
+    def __init__(self) -> None:
+        self.let = threading.Event()
+        self.entered = threading.Event()
+        self.batches: list[list[str]] = []
+
+    def __call__(self, instances: Sequence[Instance]) -> list[Prediction]:
+        self.entered.set()
+        assert self.let.wait(10)
+        texts = [instance.text for instance in instances]
+        self.batches.append(texts)
+        if "bad" in texts:
+            raise ValueError("bad")
+        return [{"echo": text} for text in texts]
+
+
+def asking(*texts: str) -> tuple[Instance, ...]:
+    return tuple(Instance(text, ("echo",)) for text in texts)
+
+
+@pytest.fixture
+def model() -> Gated:
+    return Gated()
+
+
+@pytest.fixture
+def batcher(model: Gated) -> Iterator[Batcher]:
+    batcher = Batcher(model, bounds=Bounds(max_batch=4, max_waiting=6))
+    yield batcher
+    model.let.set()
+    batcher.close(timeout_s=10)
+    assert not batcher.alive
+
+
+def first_in_work(batcher: Batcher, model: Gated) -> Future[list[Prediction]]:
+    """A request that the worker has in hand, so that all later ones queue."""
+    future = batcher.submit(asking("first"))
+    assert model.entered.wait(10)
+    return future
+
+
+def test_what_queues_while_the_model_works_shares_the_next_call(batcher: Batcher, model: Gated) -> None:
+    futures = [first_in_work(batcher, model), *(batcher.submit(asking(text)) for text in "abc")]
+    model.let.set()
+
+    assert [future.result(10) for future in futures] == [[{"echo": text}] for text in ("first", *"abc")]
+    assert model.batches == [["first"], ["a", "b", "c"]]
+
+
+def test_a_batch_ends_at_its_bound_and_a_request_is_never_torn(batcher: Batcher, model: Gated) -> None:
+    futures = [first_in_work(batcher, model), batcher.submit(asking(*"abcde")), batcher.submit(asking("f"))]
+    model.let.set()
+
+    wait(futures, 10)
+    assert model.batches == [["first"], ["a", "b", "c", "d", "e"], ["f"]]
+
+
+def test_one_bad_instance_fails_alone(batcher: Batcher, model: Gated) -> None:
+    futures = [first_in_work(batcher, model)]
+    futures += [batcher.submit(asking("a")), batcher.submit(asking("b", "bad")), batcher.submit(asking("c"))]
+    model.let.set()
+
+    with pytest.raises(ServingError, match=r"^instances\[1\]: the model failed on it, a fault of the server's"):
+        futures[2].result(10)
+    assert futures[1].result(10) == [{"echo": "a"}]
+    assert futures[3].result(10) == [{"echo": "c"}]
+    assert batcher.alive
+
+
+def test_a_full_queue_refuses_and_takes_again_when_it_has_room(batcher: Batcher, model: Gated) -> None:
+    first = first_in_work(batcher, model)
+    queued = batcher.submit(asking(*"abcdef"))
+
+    with pytest.raises(Overloaded, match="6 texts wait for an answer, the server lets 6 wait; ask again later"):
+        batcher.submit(asking("g"))
+
+    model.let.set()
+    wait([first, queued], 10)
+    assert batcher.submit(asking("g")).result(10) == [{"echo": "g"}]
+
+
+def test_a_request_larger_than_the_queue_is_answered_when_nothing_waits(batcher: Batcher, model: Gated) -> None:
+    model.let.set()
+
+    assert len(batcher.submit(asking(*"abcdefghij")).result(10)) == 10
+
+
+def test_a_cancelled_request_costs_the_model_nothing(batcher: Batcher, model: Gated) -> None:
+    first = first_in_work(batcher, model)
+    cancelled, kept = batcher.submit(asking("a")), batcher.submit(asking("b"))
+    assert cancelled.cancel()
+    model.let.set()
+
+    wait([first, kept], 10)
+    assert model.batches == [["first"], ["b"]]
+
+
+def test_closing_answers_what_is_queued(model: Gated) -> None:
+    batcher = Batcher(model)
+    futures = [first_in_work(batcher, model), batcher.submit(asking("a"))]
+    closing = threading.Thread(target=batcher.close)
+    closing.start()
+    model.let.set()
+
+    assert [future.result(10) for future in futures] == [[{"echo": "first"}], [{"echo": "a"}]]
+    closing.join(10)
+    assert not batcher.alive
+
+
+def test_no_instance_gives_no_prediction(batcher: Batcher) -> None:
+    assert batcher.submit(()).result(0) == []
+
+
+def test_a_failure_is_logged_without_the_text(batcher: Batcher, model: Gated, caplog: pytest.LogCaptureFixture) -> None:
+    model.let.set()
+    with pytest.raises(ServingError):
+        batcher.submit(asking("bad")).result(10)
+
+    assert "prediction failed error=ValueError at=" in caplog.text
+    assert "bad" not in caplog.text.replace("test_batching", "")

@@ -1,0 +1,111 @@
+import pytest
+from tiny_bundles import publish_run
+
+from taskmix import storage
+from taskmix.errors import Corrupt, NotFound, ServingError
+from taskmix.serving.releases import champion, promote, read_release, stage
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = str(tmp_path_factory.mktemp("storage"))
+    for index, run in enumerate(("run-1", "run-2")):
+        publish_run(folder, run=run, seed=index)
+    return folder
+
+
+def report_of(root: str, run: str = "run-1") -> str:
+    return storage.join(root, "runs", run, "report")
+
+
+def test_a_release_holds_the_winner_with_its_scores(root: str) -> None:
+    release = stage(report_of(root), deployment="staged", run="run-1")
+
+    assert release == f"{root}/deployments/staged/history/run-1.json"
+    content = read_release(release)
+    assert content["system"] == "tiny/merged"
+    assert content["record"] == storage.read_json(f"{root}/runs/run-1/systems/tiny.merged.json")
+    assert content["scores"] == {"mean": 0.5, "intent": 0.4, "slots": 0.6}
+    assert content["report"] == report_of(root)
+
+
+def test_staging_alone_serves_nothing(root: str) -> None:
+    stage(report_of(root), deployment="never-promoted")
+
+    assert champion(root, "never-promoted") is None
+
+
+def test_staging_again_changes_nothing(root: str) -> None:
+    assert stage(report_of(root), deployment="again") == stage(report_of(root), deployment="again")
+
+
+def test_the_champion_keeps_the_one_before_it(root: str) -> None:
+    releases = [stage(report_of(root, run), deployment="two") for run in ("run-1", "run-2")]
+
+    first = promote(releases[0])
+    assert champion(root, "two")["previous"] is None
+    promote(releases[1])
+
+    served = champion(root, "two")
+    assert first == f"{root}/deployments/two/champion.json"
+    assert (served["run"], served["release"]) == ("run-2", releases[1])
+    assert served["previous"]["run"] == "run-1"
+    assert "previous" not in served["previous"]
+
+
+def test_promoting_the_champion_again_changes_nothing(root: str) -> None:
+    releases = [stage(report_of(root, run), deployment="retried") for run in ("run-1", "run-2")]
+    for release in releases:
+        promote(release)
+    before = champion(root, "retried")
+
+    promote(releases[1])
+
+    assert champion(root, "retried") == before
+
+
+def test_releases_live_on_s3_too(swift) -> None:
+    release = stage(publish_run(swift.uri, run="run-1"), deployment="assistant")
+    promote(release)
+
+    assert champion(swift.uri, "assistant")["system"] == "tiny/merged"
+
+
+def test_a_system_that_the_gate_refused_is_not_staged(tmp_path) -> None:
+    report = publish_run(str(tmp_path), run="run-1")
+    verdict = {"accepted": False, "system": "tiny/merged", "reasons": ["FAILED minimum intent: accuracy is 0.4"]}
+    storage.write_json(f"{tmp_path}/runs/run-1/gate.json", verdict, replace=True)
+
+    with pytest.raises(ServingError, match="the gate did not accept 'tiny/merged': FAILED minimum intent"):
+        stage(report, deployment="assistant")
+
+
+def test_a_run_without_a_verdict_is_not_staged(tmp_path) -> None:
+    report = publish_run(str(tmp_path), run="run-1")
+    (tmp_path / "runs" / "run-1" / "gate.json").unlink()
+
+    with pytest.raises(ServingError, match="the gate has not decided; run it first"):
+        stage(report, deployment="assistant")
+
+
+def test_a_report_without_the_accepted_system_is_refused(tmp_path) -> None:
+    report = publish_run(str(tmp_path), run="run-1")
+    verdict = {"accepted": True, "system": "other/single", "reasons": []}
+    storage.write_json(f"{tmp_path}/runs/run-1/gate.json", verdict, replace=True)
+
+    with pytest.raises(Corrupt, match="has no complete line for the system 'other/single'"):
+        stage(report, deployment="assistant")
+
+
+def test_what_is_no_report_is_told(tmp_path) -> None:
+    with pytest.raises(ServingError, match="is no report; give <storage>/runs/<run>/report"):
+        stage(str(tmp_path), deployment="assistant")
+    with pytest.raises(NotFound):
+        stage(f"{tmp_path}/runs/run-1/report", deployment="assistant")
+
+
+def test_a_file_that_is_no_release_is_not_promoted(tmp_path) -> None:
+    storage.write_json(f"{tmp_path}/deployments/a/history/run-1.json", {"format": 2})
+
+    with pytest.raises(Corrupt, match=r"run-1\.json: is no record of format 1"):
+        promote(f"{tmp_path}/deployments/a/history/run-1.json")
