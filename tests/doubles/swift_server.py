@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +90,7 @@ auth_pipeline_check = true
 [filter:tempauth]
 use = egg:swift#tempauth
 user_ml_{user} = {secret_key} .admin
+user_ml_{user}stranger = {secret_key}
 [filter:copy]
 use = egg:swift#copy
 [filter:slo]
@@ -108,6 +109,18 @@ os.execv(sys.argv[1], sys.argv[1:])
 """Has the kernel end a service when the test process dies, however it dies; on other systems it would stay."""
 
 
+BUILD_RINGS = """\
+import sys
+from swift.common.ring import RingBuilder
+for service, port in zip(("object", "container", "account"), sys.argv[1:]):
+    builder = RingBuilder(part_power=4, replicas=1, min_part_hours=1)
+    where = {"region": 1, "zone": 1, "ip": "127.0.0.1", "device": "d1", "weight": 1.0, "meta": ""}
+    builder.add_dev({**where, "port": int(port), "replication_ip": "127.0.0.1", "replication_port": int(port)})
+    builder.rebalance()
+    builder.get_ring().save(f"{service}.ring.gz")
+"""
+
+
 class SwiftUnavailable(Exception):
     """Swift cannot be installed here; the message says why."""
 
@@ -123,6 +136,8 @@ class SwiftServer:
     endpoint: str
     access_key: str
     secret_key: str = field(repr=False)
+    stranger_key: str
+    """The access key, with the same secret, of a user whom nobody has given any permission."""
     folder: Path
     """What it writes; objects are files below `devices`."""
 
@@ -182,21 +197,16 @@ def _start(programs: Path, folder: Path, stack: ExitStack) -> SwiftServer:
     )
     for service, port in zip(SERVICES, ports, strict=True):
         (etc / f"{service}-server.conf").write_text(STORAGE_CONF.format(folder=folder, port=port, service=service))
-        _build_ring(programs, etc, service, port)
+    _build_rings(programs, etc, ports)
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
     children = [stack.enter_context(_service(programs, folder, name)) for name in (*SERVICES, "proxy")]
     _wait_until_up(proxy_port, children, folder)
-    return SwiftServer(f"http://127.0.0.1:{proxy_port}", f"ml:{user}", secret_key, folder)
+    return SwiftServer(f"http://127.0.0.1:{proxy_port}", f"ml:{user}", secret_key, f"ml:{user}stranger", folder)
 
 
-def _build_ring(programs: Path, etc: Path, service: str, port: int) -> None:
-    for words in (
-        ("create", "4", "1", "1"),
-        ("add", f"r1z1-127.0.0.1:{port}/d1", "1"),
-        ("rebalance",),
-    ):
-        command = [str(programs / "swift-ring-builder"), f"{service}.builder", *words]
-        subprocess.run(command, cwd=etc, env=_environment(etc), check=True, capture_output=True)
+def _build_rings(programs: Path, etc: Path, ports: Sequence[int]) -> None:
+    command = [str(programs / "python"), "-c", BUILD_RINGS, *map(str, ports)]
+    subprocess.run(command, cwd=etc, env=_environment(etc), check=True, capture_output=True)
 
 
 @contextmanager

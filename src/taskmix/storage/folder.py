@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
+import socket
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
 from taskmix.errors import AlreadyExists, NotFound, StorageError
-from taskmix.storage.objects import ObjectInfo, OnBytes, ignore_bytes
+from taskmix.storage.objects import LEFTOVER_AGE, ObjectInfo, OnBytes, ignore_bytes
 from taskmix.storage.uris import check_key
 
 PARTIAL = ".partial"
 """How names of files end that are still being written; listings leave them out."""
+_HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:100]
+_WRITER = re.compile(rf"\.(?P<host>[A-Za-z0-9]*)-(?P<pid>\d+)-[0-9a-f]+{re.escape(PARTIAL)}")
 _CHUNK_BYTES = 8 * 2**20
 
 
@@ -84,11 +89,20 @@ class FolderStore:
         with _told("read", path), path.open("rb") as source, self._new(key) as target:
             _copy(source, target, on_bytes)
 
-    def download(self, key: str, path: Path, *, on_bytes: OnBytes = ignore_bytes) -> None:
+    def download(self, key: str, path: Path, *, size: int | None = None, on_bytes: OnBytes = ignore_bytes) -> None:
         """See `Store.download`."""
         origin = self._path(key)
         with _told("read", origin), origin.open("rb") as source, path.open("wb") as target:
             _copy(source, target, on_bytes)
+
+    def clear_leftovers(self, *, older_than: timedelta = LEFTOVER_AGE) -> None:
+        """See `Store.clear_leftovers`; a writer of this machine is asked whether he lives."""
+        with _told("clear", self.root):
+            for path in self.root.rglob(f".*{PARTIAL}"):
+                with suppress(FileNotFoundError):  # its writer has just finished
+                    age_s = time.time() - path.stat().st_mtime
+                    if _writer_is_dead(path) or age_s > older_than.total_seconds():
+                        path.unlink()
 
     def local_path(self, key: str = "") -> Path | None:
         """See `Store.local_path`."""
@@ -101,7 +115,7 @@ class FolderStore:
     def _new(self, key: str, *, if_absent: bool = False) -> Iterator[BinaryIO]:
         """Open a temporary file that becomes the object when the block ends well, and goes when it does not."""
         target = self._path(key)
-        partial = target.with_name(f".{target.name[:200]}.{secrets.token_hex(6)}{PARTIAL}")
+        partial = target.with_name(f".{_HOST}-{os.getpid()}-{secrets.token_hex(6)}{PARTIAL}")
         with _told("write", target):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -122,6 +136,20 @@ def _copy(source: BinaryIO, target: BinaryIO, on_bytes: OnBytes) -> None:
     while chunk := source.read(_CHUNK_BYTES):
         target.write(chunk)
         on_bytes(len(chunk))
+
+
+def _writer_is_dead(partial: Path) -> bool:
+    """Say whether the process that was writing `partial` is known to be gone; False for other machines' processes."""
+    writer = _WRITER.fullmatch(partial.name)
+    if not writer or writer["host"] != _HOST:
+        return False
+    try:
+        os.kill(int(writer["pid"]), 0)  # signal 0 asks whether the process exists
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return False
 
 
 def _is_object(path: Path) -> bool:

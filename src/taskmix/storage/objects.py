@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
 OnBytes = Callable[[int], None]
 """Told how many more bytes have travelled; called from several threads."""
+
+
+LEFTOVER_AGE = timedelta(days=1)
+"""No writer is at one object for so long; an arbitrary number."""
 
 
 def ignore_bytes(count: int) -> None:
@@ -62,8 +66,22 @@ class Store(Protocol):
     def upload(self, path: Path, key: str, *, on_bytes: OnBytes = ignore_bytes) -> None:
         """Copy a local file to an object, replacing what was there."""
 
-    def download(self, key: str, path: Path, *, on_bytes: OnBytes = ignore_bytes) -> None:
-        """Copy an object to a local file whose folder exists; `NotFound` if absent."""
+    def download(self, key: str, path: Path, *, size: int | None = None, on_bytes: OnBytes = ignore_bytes) -> None:
+        """Copy an object to a local file whose folder exists; `NotFound` if absent.
+
+        Args:
+            key: the object.
+            path: the file, replaced if there.
+            size: how many bytes to expect, where the caller knows: spares asking for it.
+            on_bytes: told of the bytes as they arrive.
+        """
+
+    def clear_leftovers(self, *, older_than: timedelta = LEFTOVER_AGE) -> None:
+        """Remove what dead writers left behind half written, which no listing shows.
+
+        Args:
+            older_than: how old it must be where its writer cannot be asked whether he lives.
+        """
 
     def local_path(self, key: str = "") -> Path | None:
         """Return where the object (or the root) lies on this machine; None if it does not."""

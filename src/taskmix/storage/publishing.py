@@ -52,6 +52,7 @@ def publish(folder: Path, uri: str, *, about: Mapping[str, str] = MappingProxyTy
     store = open_store(uri)
     if existing := _read_if_complete(store):
         return _same_or_refuse(files, existing, uri=store.uri)
+    store.clear_leftovers()
     with transfer_progress(f"upload {store.uri}", total_bytes=sum(entry.bytes for entry in files)) as on_bytes:
         _each(files, lambda entry: store.upload(folder / entry.name, entry.name, on_bytes=on_bytes))
     data = render_manifest(files, about)
@@ -118,7 +119,7 @@ def _download(store: Store, manifest: Manifest, folder: Path) -> None:
             path = folder / entry.name
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                store.download(entry.name, path, on_bytes=on_bytes)
+                store.download(entry.name, path, size=entry.bytes, on_bytes=on_bytes)
             except NotFound as error:
                 raise _corrupt(store.uri, entry, "it is absent") from error
             _verify(path, entry, uri=store.uri)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -21,10 +22,17 @@ import botocore.session
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    IncompleteReadError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
 
 from taskmix.errors import AlreadyExists, NotFound, StorageError
-from taskmix.storage.objects import ObjectInfo, OnBytes, ignore_bytes
+from taskmix.storage.objects import LEFTOVER_AGE, ObjectInfo, OnBytes, ignore_bytes
 from taskmix.storage.s3_errors import code_of, explain
 from taskmix.storage.uris import check_key, split_s3
 
@@ -37,6 +45,8 @@ PARTS_AT_ONCE = 4
 CONNECTIONS = 32
 """As many as all parts of all files in flight need."""
 RETRY_ATTEMPTS = 5
+SMALL_BYTES = 8 * 2**20
+"""Objects up to this size come through memory in one request, where boto3's transfer takes two and threads."""
 _TRANSFER = TransferConfig(
     multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=PARTS_AT_ONCE
 )
@@ -45,6 +55,7 @@ _DELETE_AT_ONCE = 1000
 _TAKEN = frozenset({"412", "PreconditionFailed", "409", "ConditionalRequestConflict"})
 _BODILESS = frozenset({"400", "403", "404"})
 """What an error's code is when the answer, to a HEAD, had no body to tell more."""
+_BROKEN_BODY = (ConnectionClosedError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
 _creating = threading.Lock()
 
 
@@ -65,7 +76,11 @@ class S3Store:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         with self._told("connect", ""):
-            self._client = _client_for(_aws_variables())
+            try:
+                self._client = _client_for(_aws_variables())
+            except ValueError as error:  # what botocore raises for an endpoint that is no URL
+                remedy = "AWS_ENDPOINT_URL (or AWS_ENDPOINT_URL_S3) must be like https://host:port; correct it"
+                raise StorageError(f"{self.uri}: cannot connect: the endpoint is not a URL; {remedy}") from error
 
     @property
     def uri(self) -> str:
@@ -75,6 +90,9 @@ class S3Store:
     def read(self, key: str) -> bytes:
         """See `Store.read`."""
         with self._told("read", key):
+            for _ in range(RETRY_ATTEMPTS - 1):
+                with suppress(*_BROKEN_BODY):  # boto3 tries a request again, but not the reading of its answer
+                    return self._client.get_object(Bucket=self._bucket, Key=self._key(key))["Body"].read()
             return self._client.get_object(Bucket=self._bucket, Key=self._key(key))["Body"].read()
 
     def write(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
@@ -145,10 +163,34 @@ class S3Store:
         with self._told("write", key):
             self._client.upload_file(str(path), self._bucket, self._key(key), Config=_TRANSFER, Callback=on_bytes)
 
-    def download(self, key: str, path: Path, *, on_bytes: OnBytes = ignore_bytes) -> None:
+    def download(self, key: str, path: Path, *, size: int | None = None, on_bytes: OnBytes = ignore_bytes) -> None:
         """See `Store.download`; large objects in parts."""
+        if size is not None and size <= SMALL_BYTES:
+            data = self.read(key)
+            with self._told("read", key):
+                path.write_bytes(data)
+            on_bytes(len(data))
+            return
         with self._told("read", key):
             self._client.download_file(self._bucket, self._key(key), str(path), Config=_TRANSFER, Callback=on_bytes)
+
+    def clear_leftovers(self, *, older_than: timedelta = LEFTOVER_AGE) -> None:
+        """See `Store.clear_leftovers`: uploads in parts that nobody finished, whose parts are paid for."""
+        newest = datetime.now(UTC) - older_than
+        with self._told("clear", ""):
+            try:
+                pages = self._client.get_paginator("list_multipart_uploads").paginate(
+                    Bucket=self._bucket, Prefix=self._prefix
+                )
+                for upload in (upload for page in pages for upload in page.get("Uploads", [])):
+                    if upload["Initiated"] <= newest:
+                        self._client.abort_multipart_upload(
+                            Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                        )
+            except ClientError as error:
+                # Not every server or role allows this, and none needs it to store objects.
+                if code_of(error) not in ("AccessDenied", "NotImplemented", "NoSuchUpload"):
+                    raise
 
     def local_path(self, key: str = "") -> Path | None:
         """See `Store.local_path`: none."""

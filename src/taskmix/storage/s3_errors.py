@@ -7,14 +7,16 @@ from botocore.exceptions import (
     ClientError,
     ConnectionClosedError,
     EndpointConnectionError,
+    FlexibleChecksumError,
     HTTPClientError,
     NoCredentialsError,
     PartialCredentialsError,
     ProfileNotFound,
+    SSLError,
     TokenRetrievalError,
 )
 
-from taskmix.errors import NotFound, StorageError
+from taskmix.errors import Corrupt, NotFound, StorageError
 from taskmix.storage.uris import redact
 
 _WRONG_KEYS = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or the profile in AWS_PROFILE"
@@ -22,7 +24,7 @@ _NO_PERMISSION = "ask for the permissions s3:GetObject, s3:PutObject, s3:DeleteO
 _REGION = "set AWS_REGION to the bucket's region"
 _MEANINGS = {
     "InvalidAccessKeyId": ("the server does not know this access key", _WRONG_KEYS),
-    "SignatureDoesNotMatch": ("the secret key does not belong to the access key", _WRONG_KEYS),
+    "SignatureDoesNotMatch": ("the access key is unknown or the secret key is not its own", _WRONG_KEYS),
     "ExpiredToken": ("the session token has expired", "sign in again, then run this again"),
     "InvalidToken": ("the session token is not valid", _WRONG_KEYS),
     "AccessDenied": ("access denied", f"{_NO_PERMISSION}; or {_WRONG_KEYS}"),
@@ -62,6 +64,8 @@ def explain(error: Exception, *, action: str, where: str, bucket: str, endpoint:
     if code:
         found, remedy = _MEANINGS.get(code, (f"the server says {code}", "see the server's documentation of this code"))
         return StorageError(f"{where}: cannot {action}: {found} (bucket {bucket!r} at {endpoint}); {remedy}")
+    if isinstance(error, FlexibleChecksumError):
+        return Corrupt(f"{where}: the bytes that arrived are not those of the server's checksum; run this again")
     found, remedy = _explain_client(error, endpoint)
     return StorageError(f"{where}: cannot {action}: {found}; {remedy}")
 
@@ -79,6 +83,8 @@ def _explain_client(error: Exception, endpoint: str) -> tuple[str, str]:
         return "the profile that AWS_PROFILE names is in no AWS file", "correct AWS_PROFILE or write the profile"
     if isinstance(error, TokenRetrievalError):
         return "the sign-in has expired", "sign in again (aws sso login), then run this again"
+    if isinstance(error, SSLError):
+        return f"{endpoint}'s certificate cannot be verified", "set AWS_CA_BUNDLE to your authority's certificates"
     if isinstance(error, (EndpointConnectionError, ConnectionClosedError, HTTPClientError)):
         return f"{endpoint} cannot be reached ({type(error).__name__})", (
             "check that the server runs, the network, and AWS_ENDPOINT_URL (or AWS_ENDPOINT_URL_S3)"

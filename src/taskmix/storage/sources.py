@@ -47,8 +47,9 @@ def fetch_file(uri: str) -> Iterator[Path]:
             download(uri, path)
         else:
             store, key = open_object(uri)
-            with transfer_progress(f"download {redact(uri)}", total_bytes=store.info(key).size) as on_bytes:
-                store.download(key, path, on_bytes=on_bytes)
+            size = store.info(key).size
+            with transfer_progress(f"download {redact(uri)}", total_bytes=size) as on_bytes:
+                store.download(key, path, size=size, on_bytes=on_bytes)
         yield path
 
 
