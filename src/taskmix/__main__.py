@@ -1,0 +1,5 @@
+"""`python -m taskmix`: the same as the console command."""
+
+from taskmix.cli import main
+
+main()
