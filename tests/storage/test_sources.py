@@ -1,23 +1,18 @@
 from __future__ import annotations
 
+import gzip
 import hashlib
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from web_server import Answer, WebServer, running_web_server
+from web_server import Answer, WebServer
 
 from taskmix import storage
 from taskmix.errors import NotFound, StorageError
+from taskmix.storage.web import download
 
 BODY = b"id,text\n1,wake me at nine\n" * 1000
-
-
-@pytest.fixture
-def web() -> Iterator[WebServer]:
-    with running_web_server() as server:
-        yield server
 
 
 def fetch(uri: str) -> bytes:
@@ -86,6 +81,18 @@ def test_a_web_file_follows_redirects(web: WebServer) -> None:
     web.answers = [Answer(302, headers={"location": "/elsewhere.csv"}), Answer(200, BODY)]
     assert fetch(f"{web.url}/data.csv") == BODY
     assert [request.path for request in web.requests] == ["/data.csv", "/elsewhere.csv"]
+
+
+def test_a_web_file_that_travels_compressed_arrives_as_it_is(web: WebServer) -> None:
+    web.answers = [Answer(200, gzip.compress(BODY), headers={"content-encoding": "gzip"})]
+    assert fetch(f"{web.url}/data.csv") == BODY
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_told_while_downloading(web: WebServer) -> None:
+    web.answers = [Answer(200, BODY)]
+    with pytest.raises(StorageError, match="/dev/full: cannot write: No space left on device; free some space"):
+        download(f"{web.url}/data.csv", Path("/dev/full"))
 
 
 def test_a_web_file_that_is_absent_is_not_found_at_once(web: WebServer) -> None:

@@ -33,7 +33,9 @@ Item = TypeVar("Item")
 def publish(folder: Path, uri: str, *, about: Mapping[str, str] = MappingProxyType({})) -> Manifest:
     """Copy a local folder to storage, where it is complete only when its manifest lies there, written last.
 
-    Publishing the same content again changes nothing; what a dead writer left half is written anew.
+    Publishing the same content again changes nothing; what a dead writer left half is written anew. Any number may
+    publish the same content at once. Of those who publish different content at once, one wins at most; should their
+    objects have got mixed, readers find out (`Corrupt`).
 
     Args:
         folder: the local folder; all files below it, symbolic links followed. Its own `MANIFEST.json` is left out.

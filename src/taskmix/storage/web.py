@@ -40,7 +40,10 @@ def download(url: str, path: Path) -> None:
         NotFound: the server says 404 or 410.
         StorageError: the server refuses, cannot be reached, or keeps sending too little.
     """
-    _persist(url, lambda client, clean: _download_once(client, clean, path))
+    try:
+        _persist(url, lambda client, clean: _download_once(client, clean, path))
+    except OSError as error:
+        raise StorageError(f"{path}: cannot write: {error.strerror}; free some space or set TMPDIR") from error
 
 
 def version(url: str) -> str | None:
@@ -67,11 +70,11 @@ def _download_once(client: httpx.Client, clean: httpx.URL, path: Path) -> None:
         _check(response, str(clean))
         size = int(response.headers.get("content-length", -1))
         with transfer_progress(f"download {redact(str(clean))}", total_bytes=size) as on_bytes, path.open("wb") as file:
-            for chunk in response.iter_raw(_CHUNK_BYTES):
+            for chunk in response.iter_bytes(_CHUNK_BYTES):
                 file.write(chunk)
                 on_bytes(len(chunk))
-            if size not in (-1, file.tell()):
-                raise _Passing(f"{file.tell()} of {size} bytes arrived")
+            if size not in (-1, response.num_bytes_downloaded):
+                raise _Passing(f"{response.num_bytes_downloaded} of {size} bytes arrived")
 
 
 def _persist(url: str, ask: Callable[[httpx.Client, httpx.URL], Result]) -> Result:
@@ -83,7 +86,7 @@ def _persist(url: str, ask: Callable[[httpx.Client, httpx.URL], Result]) -> Resu
     # httpx logs every URL it asks: the password goes with the client, not with the URL.
     auth = (parsed.username, parsed.password) if parsed.userinfo else None
     clean = parsed.copy_with(username=None, password=None, fragment=None)
-    # identity: a compressed answer's size is not the file's.
+    # identity: one answer, and one ETag, for all clients.
     headers = {"accept-encoding": "identity"}
     with httpx.Client(auth=auth, follow_redirects=True, timeout=_TIMEOUT, headers=headers) as client:
         for attempt in range(1, ATTEMPTS + 1):
