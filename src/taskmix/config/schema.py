@@ -129,7 +129,7 @@ class SlotFillingTask(Section):
     type: Literal["slot_filling"]
     dataset: Name
     annotation: str
-    """Column of the spans: text with `[slot : words]`, a list of {start, end, slot} in characters, or one BIO tag a word."""
+    """Column of the spans: text with `[slot : words]`, {start, end, slot} in characters each, or one BIO tag a word."""
     labels: tuple[str, ...] | None = None
     """The slots, in order; without it, the slots seen in train, sorted. Append only."""
 

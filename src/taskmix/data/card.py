@@ -33,8 +33,9 @@ def make_card(
 
     Returns:
         `name`, `version`, `seed`, `source` (uri, licence, citation), `config` (the dataset's section otherwise);
-        `splits`: rows, sha256 and text lengths of each; `tasks`: type, column, labels, hash, counts by split and the counts of `check_task`; `checks`: the
-        counts of `check_texts`, and of what was set aside; `decisions`: sentences on what ingest decided.
+        `splits`: rows, sha256 and text lengths of each; `tasks`: type, column, labels, hash, counts by split and the
+        counts of `check_task`; `checks`: the counts of `check_texts`, and of what was set aside; `decisions`: sentences
+        on what ingest decided.
     """
     tasks = {
         task: {

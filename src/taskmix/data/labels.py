@@ -38,7 +38,9 @@ def read_class(value: object) -> str | None:
             return None  # pandas writes a missing number as NaN
         case float() if value.is_integer():
             return str(int(value))
-    raise ValueError(f"a {type(value).__name__} is no label; allowed: text, a whole number or a truth value")
+    raise ValueError(
+        f"a value of type {type(value).__name__} is no label; allowed: text, a whole number or a truth value"
+    )
 
 
 def read_spans(value: object, *, text: str) -> tuple[Span, ...] | None:
@@ -61,8 +63,8 @@ def read_spans(value: object, *, text: str) -> tuple[Span, ...] | None:
         case [str(), *_]:
             return _read_tags(value, text=text)
     raise ValueError(
-        f"a {type(value).__name__} is no annotation; allowed: text with [slot : words], a list of {{start, end, slot}} "
-        "in characters, or a list of BIO tags, one a word"
+        f"a value of type {type(value).__name__} is no annotation; allowed: text with [slot : words], a list of "
+        "{start, end, slot} in characters, or a list of BIO tags, one a word"
     )
 
 

@@ -57,7 +57,8 @@ def read_rows(slice: DatasetSlice) -> Reading:
             continue
         columns[record.split].update(record.columns)
         if record.id in ids:
-            why = f"id {shown(record.id)} is that of {ids[record.id]} too; ids are unique over all splits (or leave out 'id')"
+            first = ids[record.id]
+            why = f"id {shown(record.id)} is that of {first} too; ids are unique over all splits (or leave out 'id')"
             reading.bad_rows.append(BadRow(record.split, record.where, why))
             continue
         ids[record.id] = record.where

@@ -61,7 +61,7 @@ def hub_version(config: HubDataset) -> str:
     if config.revision and _COMMIT.fullmatch(config.revision):
         return config.revision
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     try:
         return str(HfApi().dataset_info(config.path, revision=config.revision).sha)
@@ -69,7 +69,7 @@ def hub_version(config: HubDataset) -> str:
         raise NotFound(
             f"{config.path}: the hub has no such dataset or revision ({config.revision or 'main'})"
         ) from error
-    except (HfHubHTTPError, OSError) as error:
+    except Exception as error:  # its HTTP library, and so the errors of a broken connection, change between versions
         raise StorageError(
             f"{config.path}: the hub cannot be reached ({type(error).__name__}); give 'revision' as a commit to use "
             "the cached copy, or 'path' as a folder"

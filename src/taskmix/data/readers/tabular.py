@@ -103,7 +103,7 @@ def _read_text(values: Mapping[str, object], *, columns: tuple[str, ...]) -> str
                 parts.append(" ".join(value))
             case _:
                 raise ValueError(
-                    f"column {column!r} is a {type(value).__name__}; a text, or a list of words, is needed"
+                    f"column {column!r} is of type {type(value).__name__}; text, or a list of words, is needed"
                 )
     if not parts:
         raise ValueError(f"there is no text: {', '.join(columns)} is null or absent; fill it or take the row out")
