@@ -1,5 +1,6 @@
 """Stopping a run and failing in one: real commands, real processes, no training."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -73,8 +74,9 @@ def test_stopped_run_leaves_no_process(
         assert "Traceback" not in rest
 
 
-def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120)
+def run_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, **environment}
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120, env=env)
 
 
 def test_failed_step_ends_the_run_with_its_own_error_first(tmp_path: Path) -> None:
@@ -90,6 +92,19 @@ def test_failed_step_ends_the_run_with_its_own_error_first(tmp_path: Path) -> No
     assert "finetune" not in done.stdout
     log = Path(done.stderr.split("full log: ")[1].strip())
     assert log.parent.parent == tmp_path / "storage" / "runs"
+    assert "Executing task" in log.read_text()
+
+
+def test_log_is_kept_where_storage_takes_nothing(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.csv").write_text("text,urgency\nhelp me,high\nthank you,low\n")
+    config = write_config(tmp_path, str(tmp_path / "{split}.csv"))
+    (tmp_path / "storage").write_text("a file where a folder should be")
+    done = run_command("run", str(config), TMPDIR=str(tmp_path))
+    assert done.returncode == 1
+    assert str(tmp_path / "storage") in done.stderr.splitlines()[0]
+    log = Path(done.stderr.split("full log: ")[1].strip())
+    assert log.parent.name.startswith("taskmix-log-")
     assert "Executing task" in log.read_text()
 
 
