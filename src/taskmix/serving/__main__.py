@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _stop_at_end_of_input() -> None:
-    while sys.stdin.buffer.read(4096):
+    while os.read(sys.stdin.fileno(), 4096):  # sys.stdin's own buffer has a lock that a thread must not hold at exit
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 
