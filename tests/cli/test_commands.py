@@ -76,10 +76,10 @@ def test_plan_shows_datasets_jobs_systems_and_that_nothing_is_done_yet(taskmix: 
     done = taskmix("plan", "config.yaml", "--set", "models.small.hardware=gpu", "--set", "hardware={gpu: {gpus: 2}}")
     assert done.returncode == 0, done.stderr
     assert re.search(r"utterances +generated +written by taskmix +intent, slots +to do", done.stdout)
-    assert re.search(r"small +intent \+ slots +random weights, 1 layers of 16 +gpu +small/merged +to do", done.stdout)
+    assert re.search(r"small +intent \+ slots +random weights, 1 x 16 +gpu +small/merged +to do", done.stdout)
     assert re.search(r"small/single +small.intent, small.slots +2 *\n", done.stdout)
     assert re.search(r"gpu +2 GPU +any +0 +small.intent, small.slots, small.intent\+slots", done.stdout)
-    assert "5 to train" in done.stdout
+    assert "Jobs (5, each trained once)" in done.stdout
 
 
 def test_storage_option_goes_over_the_file(taskmix: Taskmix, config_file: Path) -> None:
@@ -112,7 +112,7 @@ def test_plan_works_without_credentials_and_network(taskmix: Taskmix, config_fil
     done = taskmix("plan", "config.yaml", "--storage", "s3://bucket/prefix", env=env)
     assert done.returncode == 0, done.stderr
     assert "unknown: utterances: s3://bucket/prefix" in done.stdout
-    assert "5 to train" in done.stdout
+    assert "Jobs (5, each trained once)" in done.stdout
 
 
 def test_plan_knows_what_is_ingested(taskmix: Taskmix, config_file: Path, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def _source(dataset: DatasetConfig) -> str:
 
 def _job_table(plan: Plan, standings: Mapping[Job, Standing]) -> Table:
     table = _table(
-        f"Jobs ({len(plan.jobs)} to train, each once)", "model", "tasks", "made of", "hardware", "systems", "on storage"
+        f"Jobs ({len(plan.jobs)}, each trained once)", "model", "tasks", "made of", "hardware", "systems", "on storage"
     )
     for job in plan.jobs:
         model = plan.config.models[job.model]
@@ -92,7 +92,7 @@ def _made_of(model: ModelConfig) -> str:
         return "TF-IDF, linear SVM"
     if model.architecture is None:
         return str(model.checkpoint)
-    return f"random weights, {model.architecture.layers} layers of {model.architecture.hidden}"
+    return f"random weights, {model.architecture.layers} x {model.architecture.hidden}"
 
 
 def _system_table(plan: Plan) -> Table:
