@@ -51,10 +51,7 @@ class Reciter:
             if not knows and draw.random() < 0.4:
                 kept = (Span(0, 1, str(draw.choice(labels.labels))), *kept)
             return SlotsAnswer(kept, (sureness,) * len(kept))
-        if knows and gold in labels:
-            chosen = labels.index(str(gold))
-        else:
-            chosen = int(draw.integers(len(labels)))
+        chosen = labels.index(str(gold)) if knows and gold in labels else int(draw.integers(len(labels)))
         rest = (1 - sureness) / max(len(labels) - 1, 1)
         probabilities = np.full(len(labels), rest, dtype=np.float32)
         probabilities[chosen] = sureness

@@ -146,7 +146,7 @@ def collect_predictions(head: TaskHead, *, rows: Sequence[Row], answers: Sequenc
     )
 
 
-def test_data_digest(predictions: Predictions) -> str:
+def digest_of_test_data(predictions: Predictions) -> str:
     """sha256 of what was asked and what is right: equal where two models were measured on the same test data."""
     examples = predictions.examples
     digest = hashlib.sha256()

@@ -8,7 +8,7 @@ from typing import TypeVar
 from taskmix.config.plan import EvaluationSlice
 from taskmix.evaluation.intervals import interval, resample
 from taskmix.evaluation.metrics import PRIMARY, Array, Measure, task_measures
-from taskmix.evaluation.predictions import Predictions, test_data_digest
+from taskmix.evaluation.predictions import Predictions, digest_of_test_data
 from taskmix.evaluation.scorecard import Score, TaskScorecard
 from taskmix.evaluation.tables import confusion, per_label, reliability, worst_errors
 
@@ -34,7 +34,7 @@ def score_task(predictions: Predictions, *, dataset: str, rows: int, slice: Eval
         dataset=dataset,
         examples=len(predictions.examples),
         test_rows=rows,
-        test_data=test_data_digest(predictions),
+        test_data=digest_of_test_data(predictions),
         labels=predictions.examples.labels,
         unknown_gold={row.label: row.gold for row in labels if row.label not in space},
         primary=PRIMARY[predictions.type],

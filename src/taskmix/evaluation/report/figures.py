@@ -18,7 +18,10 @@ def percent(value: float | None) -> str:
 
 def points(value: float | None) -> str:
     """A difference in percentage points, with its sign: `+0.4`."""
-    return NONE if value is None else f"{value * 100:+.1f}".replace("-", MINUS)
+    if value is None:
+        return NONE
+    text = f"{value * 100:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", MINUS)
 
 
 def interval_text(interval: Interval | None) -> str:

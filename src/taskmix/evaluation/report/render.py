@@ -14,8 +14,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from taskmix.evaluation.report import figures
-from taskmix.evaluation.report.charts import interval_panels, model_colours, quality_against_latency, words
+from taskmix.evaluation.report.charts import interval_panels, model_colours, words
 from taskmix.evaluation.report.model import Report
+from taskmix.evaluation.report.scatter import quality_against_latency
 from taskmix.evaluation.scorecard import Confusion, TaskScorecard
 
 MAX_GRID_LABELS = 30

@@ -1,0 +1,142 @@
+"""The gate accepts what the evidence supports, and tells the evidence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from taskmix import storage
+from taskmix.evaluation.gate import decide
+from taskmix.evaluation.report.model import read_report
+
+SKILL = {"linear": 0.6, "encoder": 0.9}
+
+
+def enthrone(project, run: str, system: str) -> None:
+    """Write the champion's record as serving does: a release that holds the system's own record."""
+    model, grouping = system.split("/")
+    record = storage.read_json(storage.join(project.config.storage, "runs", run, "systems", f"{model}.{grouping}.json"))
+    uri = storage.join(project.config.storage, "deployments", project.config.deployment.name, "champion.json")
+    storage.write_json(
+        uri, {"system": record["name"], "bundles": record["bundles"], "name": record["name"]}, replace=True
+    )
+
+
+def served(project, *, skill: float = 0.85) -> None:
+    """A champion of an earlier run, as good as `skill`."""
+    earlier = project.benchmark("run-0", project.evaluate_all(skill={"linear": 0.5, "encoder": skill}, seed=2))
+    enthrone(project, "run-0", read_report(earlier).best.name)
+
+
+def test_a_first_deployment_has_no_champion_and_says_so(project):
+    verdict = decide(project.benchmark("run-1", project.evaluate_all(skill=SKILL)))
+    assert verdict.accepted
+    assert verdict.champion is None
+    assert any("first deployment" in reason for reason in verdict.reasons)
+
+
+def test_the_verdict_is_written_beside_the_report(project):
+    verdict = decide(project.benchmark("run-1", project.evaluate_all(skill=SKILL)))
+    written = storage.read_json(storage.join(project.config.storage, "runs", "run-1", "gate.json"))
+    assert written == verdict.model_dump(mode="json")
+    assert written["accepted"] is True
+
+
+def test_a_task_below_its_minimum_is_refused_with_both_numbers(project):
+    strict = project.changed(gate={"minimum": {"intent": 0.97, "topic": 0.5}})
+    report = strict.benchmark("run-1", strict.evaluate_all(skill=SKILL))
+    verdict = decide(report)
+    value = read_report(report).best.tasks["intent"]["accuracy"].value
+    assert not verdict.accepted
+    assert f"is {value:.4f}, required is at least 0.9700" in verdict.reasons[0]
+    assert [check.passed for check in verdict.checks if check.rule.startswith("minimum")] == [False, True]
+
+
+def test_a_score_that_is_exactly_the_minimum_is_enough(project):
+    evaluations = project.evaluate_all(skill=SKILL)
+    value = read_report(project.benchmark("run-1", evaluations)).best.tasks["intent"]["accuracy"].value
+    exact = project.changed(gate={"minimum": {"intent": value}})
+    assert decide(exact.benchmark("run-2", evaluations)).accepted
+
+
+def test_a_better_challenger_is_accepted_with_the_difference(project):
+    served(project, skill=0.7)
+    verdict = decide(project.benchmark("run-1", project.evaluate_all(skill=SKILL)))
+    assert verdict.accepted
+    assert verdict.champion in ("encoder/single", "encoder/merged")
+    assert "on the same test data: difference +" in verdict.reasons[0]
+    assert "95% interval" in verdict.reasons[0]
+
+
+def test_a_worse_challenger_is_refused(project):
+    served(project, skill=0.97)
+    verdict = decide(project.benchmark("run-1", project.evaluate_all(skill=SKILL)))
+    assert not verdict.accepted
+    assert "difference -" in verdict.reasons[0]
+
+
+def test_the_champion_itself_may_be_deployed_again(project):
+    evaluations = project.evaluate_all(skill=SKILL)
+    best = read_report(project.benchmark("run-1", evaluations)).best.name
+    enthrone(project, "run-1", best)
+    verdict = decide(project.benchmark("run-2", evaluations))
+    assert verdict.accepted
+    assert "difference +0.0000" in verdict.reasons[0]
+
+
+def test_comparing_with_nothing_is_possible_and_told(project):
+    served(project, skill=0.99)
+    free = project.changed(gate={"must_not_lose_to": "nothing"})
+    verdict = decide(free.benchmark("run-1", free.evaluate_all(skill=SKILL)))
+    assert verdict.accepted
+    assert "compares with nothing" in verdict.reasons[0]
+
+
+def test_other_test_data_than_the_champions_is_not_compared_and_refused(make_project):
+    served(make_project(test_rows=100), skill=0.5)
+    now = make_project(test_rows=120)
+    verdict = decide(now.benchmark("run-1", now.evaluate_all(skill=SKILL)))
+    assert not verdict.accepted
+    assert "the test data of intent, topic, slots changed since the champion" in verdict.reasons[0]
+    assert "set gate.must_not_lose_to: nothing" in verdict.reasons[0]
+
+
+def test_a_champion_that_does_not_answer_a_new_task_is_told(make_project):
+    full = make_project()
+    tasks = full.config.model_dump(mode="json")["tasks"]
+    served(make_project(tasks={"intent": tasks["intent"]}), skill=0.5)
+    verdict = decide(full.benchmark("run-1", full.evaluate_all(skill=SKILL)))
+    assert not verdict.accepted
+    assert "has no evaluation of topic, slots" in verdict.reasons[0]
+
+
+def test_a_task_that_the_champion_knows_can_still_be_compared(make_project):
+    full = make_project(gate={"rank_by": "intent"})
+    tasks = full.config.model_dump(mode="json")["tasks"]
+    served(make_project(tasks={"intent": tasks["intent"]}), skill=0.5)
+    verdict = decide(full.benchmark("run-1", full.evaluate_all(skill=SKILL)))
+    assert verdict.accepted, verdict.reasons
+    assert "intent of" in verdict.reasons[0]
+
+
+def test_lost_predictions_of_the_champion_are_told(project):
+    served(project, skill=0.5)
+    record = Path(project.config.storage) / "deployments" / "taskmix" / "champion.json"
+    evaluation = storage.read_json(str(record))["bundles"][0]["evaluation"]
+    storage.delete_prefix(evaluation)
+    verdict = decide(project.benchmark("run-1", project.evaluate_all(skill=SKILL)))
+    assert not verdict.accepted
+    assert "stored predictions cannot be read" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize("gate", [{"rank_by": "mean"}, {"rank_by": "slots"}])
+def test_a_planted_loss_of_three_points_is_refused_and_an_equal_model_accepted(make_project, gate):
+    """On 400 texts the encoder forgets 3 % more than the champion does, of the very texts that it knew."""
+    project = make_project(test_rows=400, gate=gate)
+    before = project.evaluate_all(skill={"linear": 0.2, "encoder": 0.90})
+    project.benchmark("run-0", before)
+    enthrone(project, "run-0", read_report(storage.join(project.config.storage, "runs", "run-0", "report")).best.name)
+    assert decide(project.benchmark("run-1", before)).accepted
+    worse = project.evaluate_all(skill={"linear": 0.2, "encoder": 0.87})
+    assert not decide(project.benchmark("run-2", worse)).accepted

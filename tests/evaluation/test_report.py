@@ -1,0 +1,204 @@
+"""The report: one file without scripts, the same bytes from storage alone, and readable whatever it holds."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from taskmix import storage
+from taskmix.errors import EvaluationError, NotFound
+from taskmix.evaluation.report import regenerate
+from taskmix.evaluation.report.charts import interval_panels, linear_axis, log_axis
+from taskmix.evaluation.report.figures import percent, points, seconds, size
+from taskmix.evaluation.report.model import Report, read_report
+from taskmix.evaluation.report.render import cell, render_html, render_markdown, shades, top_confusions
+from taskmix.evaluation.report.scatter import NARROW, _box, _overlap, place_labels, quality_against_latency
+from taskmix.evaluation.scorecard import Confusion
+
+SKILL = {"linear": 0.6, "encoder": 0.9}
+
+
+@pytest.fixture
+def report_uri(project) -> str:
+    return project.benchmark("run-1", project.evaluate_all(skill=SKILL))
+
+
+@pytest.fixture
+def report(report_uri: str) -> Report:
+    return read_report(report_uri)
+
+
+class Tags(HTMLParser):
+    """Collects the tags, their attributes, and whether they close in order."""
+
+    VOID = frozenset({"meta", "br", "wbr", "hr", "img", "link", "input"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"</{tag}> closes something else"
+
+
+def test_html_is_well_formed_and_needs_nothing_from_elsewhere(report):
+    html = render_html(report)
+    tags = Tags()
+    tags.feed(html)
+    assert tags.open == []
+    assert not {tag for tag, _ in tags.seen} & {"script", "link", "img", "iframe", "object"}
+    assert not [attrs for _, attrs in tags.seen if "src" in attrs or "href" in attrs or "onclick" in attrs]
+    assert "url(" not in html
+    assert "@import" not in html
+    assert len(html.encode()) < 5_000_000
+
+
+def test_html_and_markdown_tell_every_system_and_score(report):
+    html, markdown = render_html(report), render_markdown(report)
+    for row in report.systems:
+        assert row.name in markdown
+        assert row.name in html
+        for task, primary in report.primary.items():
+            assert percent(row.tasks[task][primary].value) in html
+            assert percent(row.tasks[task][primary].value) in markdown
+    for job in report.jobs:
+        assert job.manifest in html
+        assert job.manifest[:12] in markdown
+    assert "duplicates within a split" in html
+    assert "sum of its jobs' times" in markdown
+
+
+def test_regenerated_report_is_byte_for_byte_the_published_one_from_report_json_alone(report_uri, tmp_path):
+    alone = tmp_path / "alone" / "report"
+    alone.mkdir(parents=True)
+    shutil.copy(Path(report_uri) / "report.json", alone)
+    html, markdown = regenerate(str(alone), folder=tmp_path / "again")
+    assert html.read_bytes() == (Path(report_uri) / "report.html").read_bytes()
+    assert markdown.read_bytes() == (Path(report_uri) / "report.md").read_bytes()
+
+
+def test_regenerating_what_is_not_there_or_of_another_format_is_told(report_uri, tmp_path):
+    with pytest.raises(NotFound):
+        regenerate(str(tmp_path / "nowhere"), folder=tmp_path / "out")
+    content = storage.read_json(storage.join(report_uri, "report.json")) | {"format": 9}
+    storage.write_json(str(tmp_path / "other" / "report.json"), content)
+    with pytest.raises(EvaluationError, match="'format'.*reads reports of format 1"):
+        regenerate(str(tmp_path / "other"), folder=tmp_path / "out")
+
+
+def test_texts_and_names_cannot_break_the_page(report):
+    detail = report.details[0]
+    text = '<script>alert("1")</script> | **bold** `code` $x$'
+    error = detail.card.worst_errors[0].model_copy(update={"text": text})
+    card = detail.card.model_copy(update={"worst_errors": (error,)})
+    changed = report.model_copy(update={"details": (detail.model_copy(update={"card": card}), *report.details[1:])})
+    html = render_html(changed)
+    assert "<script" not in html
+    assert "&lt;script&gt;alert(" in html
+    assert cell(text) in render_markdown(changed)
+
+
+def test_a_markdown_table_keeps_its_columns(report):
+    for block in re.findall(r"(?:^\|.*\n)+", render_markdown(report), re.M):
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
+        assert len(widths) == 1, block
+
+
+def test_a_confusion_matrix_of_many_labels_is_listed_and_not_drawn():
+    labels = tuple(f"label_{number}" for number in range(31))
+    matrix = [[0] * 31 for _ in labels]
+    matrix[3][4], matrix[3][3], matrix[5][6] = 6, 14, 9
+    confusion = Confusion(labels=labels, matrix=tuple(map(tuple, matrix)))
+    assert shades(confusion) is None
+    assert shades(Confusion(labels=labels[:30], matrix=tuple(tuple(row[:30]) for row in matrix[:30]))) is not None
+    pairs = [(pair.gold, pair.predicted, pair.count, pair.share) for pair in top_confusions(confusion)]
+    assert pairs == [("label_5", "label_6", 9, 1.0), ("label_3", "label_4", 6, 0.3)]
+
+
+def test_intervals_stand_around_their_points_within_the_drawing(report):
+    marks = [mark for panel in interval_panels(report) for mark in panel.marks]
+    assert len(marks) == 5 * 3, "mean, three tasks and a frame, of three systems"
+    for mark in marks:
+        assert 0 <= mark.low <= mark.at <= mark.high <= 100
+
+
+def test_the_scatter_puts_better_higher_and_slower_to_the_right(report):
+    first = report.best
+    slow = first.model_copy(update={"name": "slow/x", "speed": first.speed.model_copy(update={"p50_ms": 50.0})})
+    worst = report.systems[-1].model_copy(update={"speed": first.speed.model_copy(update={"p50_ms": 1.0})})
+    drawn = quality_against_latency(report.model_copy(update={"systems": (slow, worst)}))
+    assert drawn.points[0].x > drawn.points[1].x
+    assert drawn.points[0].y < drawn.points[1].y
+    for point in drawn.points:
+        assert point.high_y < point.y < point.low_y <= drawn.bottom
+
+
+def test_undefined_scores_are_told_and_drawn_nowhere(report):
+    none = report.best.ranked.model_copy(
+        update={"value": None, "interval": None, "denominator": 0.0, "note": "undefined"}
+    )
+    rows = tuple(row.model_copy(update={"ranked": none, "mean": none}) for row in report.systems)
+    changed = report.model_copy(update={"systems": rows})
+    assert quality_against_latency(changed) is None
+    assert "Quality against latency" not in render_html(changed)
+    assert "NaN" not in render_html(changed)
+    assert render_markdown(changed).count("|") > 50
+
+
+def test_labels_of_points_cover_no_point_and_no_other_label():
+    places = [(20.0, 100.0), (21.0, 104.0), (22.0, 99.0), (80.0, 40.0), (95.0, 41.0)]
+    texts = [str(number) for number in range(5)]
+    labels = place_labels(texts, places)
+    assert labels is not None
+    boxes = [
+        _box(label.text, x * NARROW / 100 + label.dx, y + label.dy, label.anchor)
+        for label, (x, y) in zip(labels, places, strict=True)
+    ]
+    assert not any(_overlap(one, other) for one, other in itertools.combinations(boxes, 2))
+
+
+def test_names_that_find_no_room_are_refused_so_that_numbers_take_their_place():
+    assert place_labels(["a-very-long-name-of-a-model/merged"] * 3, [(50.0, 100.0)] * 3) is None
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.5, 0.5), (0.0, 1.0), (0.891, 0.907), (0.0, 0.0), (1.0, 1.0)])
+def test_axes_hold_their_values_and_have_a_few_round_ticks(low, high):
+    ends, values = linear_axis(low, high)
+    assert ends[0] <= low <= high <= ends[1]
+    assert ends[0] < ends[1]
+    assert 2 <= len(values) <= 7
+
+
+@pytest.mark.parametrize(("low", "high"), [(3.0, 3.0), (0.01, 5000.0), (12.0, 14.0), (1.0, 9.0)])
+def test_latency_axes_hold_their_values(low, high):
+    ends, values = log_axis(low, high)
+    assert ends[0] < ends[1]
+    assert 2.718281828 ** ends[0] <= low * 1.001
+    assert 2.718281828 ** ends[1] >= high * 0.999
+    assert 1 <= len(values) <= 9
+
+
+def test_figures_are_written_for_people():
+    assert (percent(0.8954), percent(None)) == ("89.5", "\N{EN DASH}")
+    assert (points(0.0041), points(-0.01), points(-0.00001)) == ("+0.4", "\N{MINUS SIGN}1.0", "0.0")
+    assert (seconds(0.42), seconds(59.6), seconds(303), seconds(7800)) == (
+        "0.4 s",
+        "1 min 0 s",
+        "5 min 3 s",
+        "2 h 10 min",
+    )
+    assert (size(999), size(91_600_000)) == ("999 B", "91.6 MB")
