@@ -57,6 +57,11 @@ def test_massive_is_read_from_the_archive_as_from_the_file(load: Load, write_tar
     assert packed.card["source"]["licence"] == "CC BY 4.0"
 
 
+def test_massive_archive_is_known_by_its_content_not_its_name(load: Load, write_tar: WriteTar) -> None:
+    uri = write_tar({"1.1/data/en-US.jsonl": MASSIVE}, name="download")
+    assert len(load({"format": "massive", "uri": uri}, MASSIVE_TASKS).rows("train")) == 16
+
+
 def test_massive_without_the_locale_names_those_there(load: Load, write_tar: WriteTar) -> None:
     uri = write_tar({"1.1/data/en-US.jsonl": MASSIVE, "1.1/data/de-DE.jsonl": MASSIVE})
     with pytest.raises(DataError, match=r"holds no locale 'en-UK'; did you mean 'en-US'\?; it has de-DE, en-US"):

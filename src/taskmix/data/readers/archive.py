@@ -16,6 +16,8 @@ from typing import IO
 from taskmix.errors import Corrupt, DataError
 
 _CHUNK = 1 << 20
+_GZIP = b"\x1f\x8b"
+"""First bytes of a gzip file (RFC 1952)."""
 _BROKEN = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError)
 
 
@@ -56,10 +58,16 @@ def read_members(path: Path, *, uri: str, wanted: Callable[[str], bool], max_byt
         ) from error
 
 
+def is_archive(path: Path) -> bool:
+    """Whether a file begins as gzip or is a tar archive, whatever its name; it may still be damaged."""
+    with path.open("rb") as file:
+        return file.read(2) == _GZIP or tarfile.is_tarfile(path)
+
+
 def _unzipped(raw: IO[bytes]) -> IO[bytes]:
     magic = raw.read(2)
     raw.seek(0)
-    return gzip.GzipFile(fileobj=raw) if magic == b"\x1f\x8b" else raw  # type: ignore[return-value]  # an IO[bytes] but by name
+    return gzip.GzipFile(fileobj=raw) if magic == _GZIP else raw  # type: ignore[return-value]  # an IO[bytes] but by name
 
 
 def _check_name(name: str, *, uri: str) -> None:

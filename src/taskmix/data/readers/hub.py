@@ -35,6 +35,7 @@ def read_hub(config: HubDataset) -> Records:
         DataError: a split or column is not there, or the library cannot read the dataset.
         MissingExtra: the `datasets` library is not installed.
         NotFound: there is no such folder or dataset.
+        StorageError: the hub cannot be reached.
     """
     with tempfile.TemporaryDirectory(prefix="taskmix-hub-") as cache:
         tables = _load(config, cache=cache if _folder(config) else None)
@@ -66,14 +67,9 @@ def hub_version(config: HubDataset) -> str:
     try:
         return str(HfApi().dataset_info(config.path, revision=config.revision).sha)
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise NotFound(
-            f"{config.path}: the hub has no such dataset or revision ({config.revision or 'main'})"
-        ) from error
+        raise _not_on_hub(config) from error
     except Exception as error:  # its HTTP library, and so the errors of a broken connection, change between versions
-        raise StorageError(
-            f"{config.path}: the hub cannot be reached ({type(error).__name__}); give 'revision' as a commit to use "
-            "the cached copy, or 'path' as a folder"
-        ) from error
+        raise _no_hub(config, error) from error
 
 
 def _folder(config: HubDataset) -> Path | None:
@@ -105,12 +101,30 @@ def _load(config: HubDataset, *, cache: str | None) -> Mapping[str, datasets.Dat
             return dict(datasets.DatasetDict.load_from_disk(str(folder)))
         source = str(folder) if folder else config.path
         return dict(datasets.load_dataset(source, name=config.subset, revision=config.revision, cache_dir=cache))
+    except datasets.exceptions.DatasetNotFoundError as error:
+        raise _not_on_hub(config) from error
+    except ConnectionError as error:
+        raise _no_hub(config, error) from error
     except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
         first = str(error).strip().partition("\n")[0]
         raise DataError(
             f"{config.path}: the datasets library cannot read it ({type(error).__name__}: {first}); correct 'path', "
             "'subset' or 'revision', or save it as Parquet files and read these"
         ) from error
+
+
+def _not_on_hub(config: HubDataset) -> NotFound:
+    revision = config.revision or "main"
+    return NotFound(
+        f"{config.path}: the hub has no such dataset or revision ({revision}), or asks for a token (HF_TOKEN)"
+    )
+
+
+def _no_hub(config: HubDataset, error: Exception) -> StorageError:
+    return StorageError(
+        f"{config.path}: the hub cannot be reached ({type(error).__name__}); give 'revision' as a commit to use the "
+        "cached copy, or 'path' as a folder"
+    )
 
 
 def _no_split(config: HubDataset, split: Split, *, found: list[str]) -> str:

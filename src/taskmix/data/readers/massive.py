@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from taskmix.config.schema import MassiveDataset
 from taskmix.config.wording import did_you_mean, one_of
-from taskmix.data.readers.archive import read_members
+from taskmix.data.readers.archive import is_archive, read_members
 from taskmix.data.readers.lines import read_lines
 from taskmix.data.records import BadRow, Record, Records
 from taskmix.data.schema import SPLITS
@@ -32,7 +32,7 @@ def read_massive(config: MassiveDataset) -> Records:
         DataError: the archive lacks the locale, or the jsonl is of another.
     """
     with fetch_file(config.uri) as path:
-        if config.uri.endswith((".tar.gz", ".tgz", ".tar")):
+        if is_archive(path) or config.uri.endswith((".tar.gz", ".tgz")):
             yield from _read_archive(path, config=config)
         else:
             with path.open("rb") as lines:
