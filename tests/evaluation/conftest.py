@@ -64,15 +64,15 @@ class Project:
         return Project(Config.model_validate(content), self.datasets, self.folder, self.numbers)
 
 
-@pytest.fixture
-def make_project(tmp_path: Path) -> Callable[..., Project]:
+def project_maker(folder: Path) -> Callable[..., Project]:
+    """Makes projects that share one storage."""
     numbers = itertools.count()
 
     def make(*, test_rows: int = 120, seed: int = 13, **sections: object) -> Project:
         content: dict[str, object] = {
             "name": "assistant",
             "seed": seed,
-            "storage": str(tmp_path / "storage"),
+            "storage": str(folder / "storage"),
             "datasets": {"assistant": {"format": "generated", "train": 200, "dev": 40, "test": test_rows}},
             "tasks": TASKS,
             "models": MODELS,
@@ -83,11 +83,23 @@ def make_project(tmp_path: Path) -> Callable[..., Project]:
         plan = make_plan(config)
         slices = [plan.dataset_slice(name) for name in config.datasets]
         uris = [ingest(one, storage=config.storage, version=source_version(one)) for one in slices]
-        return Project(config, {uri: load_dataset(Path(uri)) for uri in uris}, tmp_path, numbers)
+        return Project(config, {uri: load_dataset(Path(uri)) for uri in uris}, folder, numbers)
 
     return make
 
 
 @pytest.fixture
+def make_project(tmp_path: Path) -> Callable[..., Project]:
+    return project_maker(tmp_path)
+
+
+@pytest.fixture
 def project(make_project: Callable[..., Project]) -> Project:
     return make_project()
+
+
+@pytest.fixture(scope="module")
+def report_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A report that the module's tests only read."""
+    project = project_maker(tmp_path_factory.mktemp("report"))()
+    return project.benchmark("run-1", project.evaluate_all(skill={"linear": 0.6, "encoder": 0.9}))

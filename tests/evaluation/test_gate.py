@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from taskmix import storage
 from taskmix.evaluation.gate import decide
 from taskmix.evaluation.report.model import read_report
+from taskmix.serving.releases import champion, promote, stage
 
 SKILL = {"linear": 0.6, "encoder": 0.9}
 
 
-def enthrone(project, run: str, system: str) -> None:
-    """Write the champion's record as serving does: a release that holds the system's own record."""
-    model, grouping = system.split("/")
-    record = storage.read_json(storage.join(project.config.storage, "runs", run, "systems", f"{model}.{grouping}.json"))
-    uri = storage.join(project.config.storage, "deployments", project.config.deployment.name, "champion.json")
-    storage.write_json(
-        uri, {"system": record["name"], "bundles": record["bundles"], "name": record["name"]}, replace=True
-    )
+def enthrone(report: str) -> None:
+    """Deploy the best system of a run, as the pipeline does."""
+    decide(report)
+    promote(stage(report, deployment="taskmix"))
 
 
 def served(project, *, skill: float = 0.85) -> None:
     """A champion of an earlier run, as good as `skill`."""
     earlier = project.benchmark("run-0", project.evaluate_all(skill={"linear": 0.5, "encoder": skill}, seed=2))
-    enthrone(project, "run-0", read_report(earlier).best.name)
+    enthrone(earlier)
 
 
 def test_a_first_deployment_has_no_champion_and_says_so(project):
@@ -78,8 +73,7 @@ def test_a_worse_challenger_is_refused(project):
 
 def test_the_champion_itself_may_be_deployed_again(project):
     evaluations = project.evaluate_all(skill=SKILL)
-    best = read_report(project.benchmark("run-1", evaluations)).best.name
-    enthrone(project, "run-1", best)
+    enthrone(project.benchmark("run-1", evaluations))
     verdict = decide(project.benchmark("run-2", evaluations))
     assert verdict.accepted
     assert "difference +0.0000" in verdict.reasons[0]
@@ -122,9 +116,7 @@ def test_a_task_that_the_champion_knows_can_still_be_compared(make_project):
 
 def test_lost_predictions_of_the_champion_are_told(project):
     served(project, skill=0.5)
-    record = Path(project.config.storage) / "deployments" / "taskmix" / "champion.json"
-    evaluation = storage.read_json(str(record))["bundles"][0]["evaluation"]
-    storage.delete_prefix(evaluation)
+    storage.delete_prefix(champion(project.config.storage, "taskmix")["record"]["bundles"][0]["evaluation"])
     verdict = decide(project.benchmark("run-1", project.evaluate_all(skill=SKILL)))
     assert not verdict.accepted
     assert "stored predictions cannot be read" in verdict.reasons[0]
@@ -135,8 +127,7 @@ def test_a_planted_loss_of_three_points_is_refused_and_an_equal_model_accepted(m
     """On 400 texts the encoder forgets 3 % more than the champion does, of the very texts that it knew."""
     project = make_project(test_rows=400, gate=gate)
     before = project.evaluate_all(skill={"linear": 0.2, "encoder": 0.90})
-    project.benchmark("run-0", before)
-    enthrone(project, "run-0", read_report(storage.join(project.config.storage, "runs", "run-0", "report")).best.name)
+    enthrone(project.benchmark("run-0", before))
     assert decide(project.benchmark("run-1", before)).accepted
     worse = project.evaluate_all(skill={"linear": 0.2, "encoder": 0.87})
     assert not decide(project.benchmark("run-2", worse)).accepted
