@@ -84,7 +84,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def first(project: Project) -> subprocess.CompletedProcess[str]:
     """The first run, by the command that a user types."""
     command = [sys.executable, "-c", "from taskmix.cli import main; main()", "run", str(project.config)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
 
 
 def made_anew(run: LocalRun) -> set[str]:
@@ -94,7 +96,6 @@ def made_anew(run: LocalRun) -> set[str]:
 
 
 def test_first_run_ends_with_all_that_people_need(first: subprocess.CompletedProcess[str], project: Project) -> None:
-    assert first.returncode == 0, first.stdout + first.stderr
     told = first.stdout
     assert "datasets ingested: 2, reused: 0" in told
     assert "jobs trained: 5, reused: 0" in told
@@ -122,7 +123,6 @@ def test_people_are_spared_the_runners_noise(first: subprocess.CompletedProcess[
 def test_kfp_is_given_manifests_metrics_and_a_confusion_matrix(
     first: subprocess.CompletedProcess[str], project: Project
 ) -> None:
-    assert first.returncode == 0
     log = min((project.folder / "storage" / "runs").glob("*/run.log")).read_text()
     for artifact in ("Dataset( ", "Model( ", "Metrics( ", "ClassificationMetrics( ", "HTML( ", "Markdown( "):
         assert artifact in log
@@ -132,7 +132,6 @@ def test_kfp_is_given_manifests_metrics_and_a_confusion_matrix(
 
 
 def test_second_run_trains_nothing_and_says_so(first: subprocess.CompletedProcess[str], project: Project) -> None:
-    assert first.returncode == 0
     told: list[str] = []
     run = run_locally(load_config(project.config), tell=told.append)
     assert made_anew(run) == set()
@@ -153,14 +152,12 @@ def test_second_run_trains_nothing_and_says_so(first: subprocess.CompletedProces
 def test_change_reruns_exactly_what_depends_on_it(
     first: subprocess.CompletedProcess[str], project: Project, overrides: Sequence[str], expected: set[str]
 ) -> None:
-    assert first.returncode == 0
     assert made_anew(project.run(*QUICK, *overrides)) == expected
 
 
 def test_refused_system_is_not_deployed_and_nothing_is_trained_for_the_refusal(
     first: subprocess.CompletedProcess[str], project: Project
 ) -> None:
-    assert first.returncode == 0
     run = project.run(*QUICK, "deployment.name=strict", "evaluation.latency_texts=6")
     titles = [step.title for step in run.steps]
     assert made_anew(run) == set()
@@ -171,7 +168,6 @@ def test_refused_system_is_not_deployed_and_nothing_is_trained_for_the_refusal(
 
 
 def test_changed_file_is_noticed(first: subprocess.CompletedProcess[str], project: Project) -> None:
-    assert first.returncode == 0
     write_tickets(project.folder / "lib" / "python3.11", seed=2)
     assert made_anew(project.run(*QUICK)) == {"ingest tickets", "finetune svm [urgency]"}
 
@@ -179,7 +175,6 @@ def test_changed_file_is_noticed(first: subprocess.CompletedProcess[str], projec
 def test_champion_is_the_system_that_the_gate_accepted(
     first: subprocess.CompletedProcess[str], project: Project
 ) -> None:
-    assert first.returncode == 0
     folder = project.folder / "storage"
     champion = json.loads((folder / "deployments" / "tiny" / "champion.json").read_text())
     verdict = json.loads((folder / "runs" / champion["run"] / "gate.json").read_text())
