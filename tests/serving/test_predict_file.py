@@ -16,20 +16,26 @@ def run(source: bytes, **options) -> tuple[list[dict], list[str], str | None]:
         answered = predict_file(
             counter_system(), source=io.BytesIO(source), sink=sink, name="in.txt", tell=told.append, **options
         )
-        assert answered == sink.getvalue().count("\n")
+        assert answered == sink.getvalue().count("\n") == source.rstrip(b"\n").count(b"\n") + 1
     except DataError as caught:
         error = str(caught)
     return [json.loads(line) for line in sink.getvalue().splitlines()], told, error
 
 
-def test_lines_of_text_and_of_json_are_answered_in_order() -> None:
+def test_each_line_of_text_or_json_gives_one_in_order() -> None:
     answers, told, error = run(
         b'wake me at 9\n\n{"text": "a", "tasks": ["length"], "id": "x"}\r\n{"text": "", "id": 7}'
     )
 
-    assert [(answer["line"], answer.get("id")) for answer in answers] == [(1, None), (3, "x"), (4, 7)]
-    assert answers[0]["prediction"]["numbers"][0]["text"] == "9"
-    assert list(answers[1]["prediction"]) == ["length"]
+    assert [list(answer) for answer in answers] == [
+        ["length", "numbers"],
+        ["length", "numbers"],
+        ["id", "length"],
+        ["id", "length", "numbers"],
+    ]
+    assert [answers[2]["id"], answers[3]["id"]] == ["x", 7]
+    assert answers[0]["numbers"][0]["text"] == "9"
+    assert answers[1]["numbers"] == []
     assert (told, error) == ([], None)
 
 
@@ -52,8 +58,9 @@ def test_lines_of_text_and_of_json_are_answered_in_order() -> None:
 def test_a_bad_line_is_told_with_its_number_and_the_others_are_answered(line: bytes, fault: str) -> None:
     answers, told, error = run(b"first\n" + line + b"\nthird\n", limits=Limits(max_characters=50))
 
-    assert [answer["line"] for answer in answers] == [1, 3]
+    assert [list(answer) for answer in answers] == [["length", "numbers"], ["error"], ["length", "numbers"]]
     assert told[0].startswith(fault)
+    assert answers[1]["error"] == told[0]
     assert error == "in.txt: 1 of 3 lines were not answered; correct the lines told above"
 
 
@@ -73,7 +80,7 @@ def test_json_lines_must_be_objects() -> None:
 def test_the_tasks_given_are_asked_where_a_line_names_none() -> None:
     answers, _, _ = run(b'a\n{"text": "b", "tasks": ["numbers"]}', tasks=["length"])
 
-    assert [list(answer["prediction"]) for answer in answers] == [["length"], ["numbers"]]
+    assert [list(answer) for answer in answers] == [["length"], ["numbers"]]
 
 
 def test_an_unknown_task_is_refused_before_anything_is_read() -> None:
@@ -99,4 +106,4 @@ def test_answers_stream_while_lines_still_come() -> None:
 def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
     answers, _, _ = run(b"\xef\xbb\xbf7 up")
 
-    assert answers[0]["prediction"]["numbers"][0]["start"] == 0
+    assert answers[0]["numbers"][0]["start"] == 0

@@ -9,17 +9,18 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from serving_double import Served, free_port
 from word_counter import LIMITS, POISON, SLOW, SLOW_S, WordCounter, counter_system
 
-if TYPE_CHECKING:
-    from conftest import Served
+from taskmix.errors import ServingError
 
 PREDICT, INFER = "/v1/models/counter:predict", "/v2/models/counter/infer"
 TEXT = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["a 1"]}
@@ -319,14 +320,26 @@ def test_a_request_in_flight_is_answered_when_the_server_is_told_to_stop(own_ser
     assert own_server.process.wait(20) == 0
 
 
-def test_a_taken_port_is_told_before_anything_is_loaded(served: Served) -> None:
-    port = served.address.rpartition(":")[2]
-    command = [sys.executable, "-m", "taskmix.serving", "/no/such/system", "--port", port]
+def test_a_taken_port_and_a_bad_name_are_told_before_anything_is_loaded(served: Served) -> None:
+    from taskmix.serving.server import serve
+
+    port = int(served.address.rpartition(":")[2])
+
+    with pytest.raises(ServingError, match=f"port {port} of 127.0.0.1: cannot be listened on: Address already in use"):
+        serve("/no/such/system", name="counter", port=port)
+    with pytest.raises(ServingError, match="--name 'a/b': cannot stand in a URL"):
+        serve("/no/such/system", name="a/b", port=port)
+    with pytest.raises(ServingError, match="--port 70000: is no port; allowed is 1 to 65535"):
+        serve("/no/such/system", name="counter", port=70000)
+
+
+def test_what_is_no_system_is_told_in_one_paragraph(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "taskmix.serving", str(tmp_path), "--port", str(free_port())]
 
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     assert result.returncode == 2
-    assert result.stderr.startswith(f"port {port} of 127.0.0.1: cannot be listened on: Address already in use")
+    assert result.stderr.startswith(f"{tmp_path}: holds no bundle.json")
     assert "Traceback" not in result.stderr
 
 

@@ -1,7 +1,8 @@
 """The served answers without a server: lines of text or JSON in, lines of JSON out. `taskmix predict` calls this.
 
 A line is a JSON object as the server takes it, `{"text": ..., "tasks": [...], "id": ...}` (the last two optional), or
-the text itself. Its answer is `{"line": 3, "id": ..., "prediction": {"intent": {...}, "slots": [...]}}`.
+the text itself. Each line gives one: the server's prediction, `{"intent": {...}, "slots": [...]}`, with the line's `id`
+first if it has one, or `{"error": ...}`.
 """
 
 from __future__ import annotations
@@ -34,9 +35,11 @@ Form = Literal["auto", "jsonl", "text"]
 
 @dataclass(frozen=True)
 class _Line:
-    number: int
-    id: Any
-    instance: Instance
+    """A line read: an instance, or what is wrong with it."""
+
+    id: object
+    instance: Instance | None
+    error: str | None
 
 
 def predict_file(
@@ -51,18 +54,18 @@ def predict_file(
     at_once: int = LINES_AT_ONCE,
     tell: Callable[[str], None] = lambda _: None,
 ) -> int:
-    """Answer the lines of `source`, in order, some at a time; empty lines are passed over.
+    """Answer the lines of `source`, in order, some at a time.
 
     Args:
         model: what answers, e.g. of `load_system`.
         source: lines of UTF-8: a file opened in binary, standard input.
-        sink: gets a line of JSON for each line answered.
+        sink: gets a line of JSON for each line.
         name: of the source, for messages.
         form: how a line is read.
         tasks: asked where a line names none; null asks all.
         limits: on the length of a text.
         at_once: lines read before they are answered; 1 for a person who types.
-        tell: gets a sentence on each bad line, as soon as it is met.
+        tell: gets a sentence on each bad line, which starts with `name` and the line's number.
 
     Returns:
         The number of lines answered.
@@ -73,21 +76,19 @@ def predict_file(
     """
     if unknown := [task for task in tasks or () if task not in model.heads]:
         raise UnknownTask(f"tasks {unknown} are not among {list(model.heads)}, which the model answers")
-    bad = 0
-
-    def refused(sentence: str) -> None:
-        nonlocal bad
-        bad += 1
-        tell(sentence)
-
-    answered = 0
-    lines = _read(source, model, name=name, form=form, tasks=tasks, limits=limits or Limits(), refused=refused)
+    bad = answered = 0
+    lines = _read(source, model, name=name, form=form, tasks=tasks, limits=limits or Limits())
     while batch := list(islice(lines, at_once)):
-        for line, prediction in zip(batch, predict(model, [line.instance for line in batch]), strict=True):
-            head = {"line": line.number} if line.id is None else {"line": line.number, "id": line.id}
-            sink.write(json.dumps({**head, "prediction": prediction}, ensure_ascii=False, allow_nan=False) + "\n")
+        predictions = iter(predict(model, [line.instance for line in batch if line.instance]))
+        for line in batch:
+            if line.error is not None:
+                tell(line.error)
+            content = {"error": line.error} if line.error is not None else next(predictions)
+            named = content if line.id is None else {"id": line.id, **content}
+            sink.write(json.dumps(named, ensure_ascii=False, allow_nan=False) + "\n")
         sink.flush()
-        answered += len(batch)
+        bad += sum(line.error is not None for line in batch)
+        answered += sum(line.error is None for line in batch)
     if bad:
         raise DataError(f"{name}: {bad} of {bad + answered} lines were not answered; correct the lines told above")
     return answered
@@ -101,23 +102,18 @@ def _read(
     form: Form,
     tasks: Sequence[str] | None,
     limits: Limits,
-    refused: Callable[[str], None],
 ) -> Iterator[_Line]:
-    """The good lines; the others are told to `refused`."""
     for number, raw in enumerate(source, start=1):
-        if not raw.strip():
-            continue
         where = f"{name} line {number}"
         try:
             value = _parse(raw, where=where, form=form, first=number == 1)
             line_id = value.pop("id", None)
             if tasks and value.get("tasks") is None:
                 value["tasks"] = list(tasks)
-            refuse([*instance_faults(value, where, model.heads, limits), *_id_faults(line_id, f"{where}.id", limits)])
+            refuse([*_id_faults(line_id, f"{where}.id", limits), *instance_faults(value, where, model.heads, limits)])
+            yield _Line(line_id, make_instance(value, model.heads), None)
         except RequestError as error:
-            refused(str(error))
-            continue
-        yield _Line(number, line_id, make_instance(value, model.heads))
+            yield _Line(None, None, str(error))
 
 
 def _parse(raw: bytes, *, where: str, form: Form, first: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import signal
 import socket
 import sys
@@ -47,6 +48,7 @@ except ModuleNotFoundError as error:
 log = logging.getLogger(__name__)
 
 WARM_UP_TEXT = "one text before the first, so that nobody waits for caches and compilers"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 GRACE_S = 30
 """How long requests in flight may take after SIGTERM; Kubernetes' own default before it kills."""
 
@@ -133,9 +135,9 @@ def serve_system(
         announce: gets a curl line to try, once the server listens.
 
     Raises:
-        ServingError: the port is taken.
+        ServingError: the port is taken, or `name` cannot stand in a URL.
     """
-    check_port(host, port)
+    check_address(name, host, port)
     model = ServedSystem(system, name=name)
     model.load()
     add_endpoints(app, model, limits=limits or Limits())
@@ -164,7 +166,7 @@ def serve(
     announce: Callable[[str], None] = _say,
 ) -> None:
     """Load the system that the URI `system` names and serve it; see `serve_system` and `load_system`."""
-    check_port(host, port)
+    check_address(name, host, port)
     configure_server_logging()
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # also while it loads
     try:
@@ -176,20 +178,22 @@ def serve(
         signal.signal(signal.SIGTERM, previous)
 
 
-def check_port(host: str, port: int) -> None:
-    """Find out early, before minutes of loading, that the port cannot be had.
+def check_address(name: str, host: str, port: int) -> None:
+    """Find out early, before minutes of loading, that the model cannot be served under this name and port.
 
     Raises:
-        ServingError: it is taken, or not ours to take.
+        ServingError: the port is taken or not ours to take, or the name cannot stand in a URL.
     """
+    if not NAME.fullmatch(name):
+        raise ServingError(f"--name {name!r}: cannot stand in a URL; allowed are up to 63 of A-Z a-z 0-9 . _ -")
+    if not 0 < port < 2**16:
+        raise ServingError(f"--port {port}: is no port; allowed is 1 to 65535")
     try:
         with socket.create_server((host, port)):
             pass
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ServingError(
-            f"port {port} of {host}: cannot be listened on: {reason}; choose another with --port"
-        ) from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ServingError(f"port {port} of {host}: cannot be listened on: {reason}; choose another --port") from None
 
 
 def curl_line(system: System, name: str, host: str, port: int) -> str:
