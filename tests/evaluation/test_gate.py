@@ -61,7 +61,7 @@ def test_a_better_challenger_is_accepted_with_the_difference(project):
     assert verdict.accepted
     assert verdict.champion in ("encoder/single", "encoder/merged")
     assert "on the same test data: difference +" in verdict.reasons[0]
-    assert "95% interval" in verdict.reasons[0]
+    assert "95 % interval" in verdict.reasons[0]
 
 
 def test_a_worse_challenger_is_refused(project):

@@ -12,13 +12,13 @@ import pytest
 
 from taskmix import storage
 from taskmix.errors import EvaluationError, NotFound
+from taskmix.evaluation.benchmark import MAX_DETAILS
 from taskmix.evaluation.report import regenerate
 from taskmix.evaluation.report.charts import interval_panels, linear_axis, log_axis
 from taskmix.evaluation.report.figures import percent, points, seconds, size
 from taskmix.evaluation.report.model import Report, read_report
-from taskmix.evaluation.report.render import cell, render_html, render_markdown, shades, top_confusions
+from taskmix.evaluation.report.render import cell, render_html, render_markdown
 from taskmix.evaluation.report.scatter import NARROW, _box, _overlap, place_labels, quality_against_latency
-from taskmix.evaluation.scorecard import Confusion
 
 
 @pytest.fixture
@@ -111,15 +111,26 @@ def test_a_markdown_table_keeps_its_columns(report):
         assert len(widths) == 1, block
 
 
-def test_a_confusion_matrix_of_many_labels_is_listed_and_not_drawn():
-    labels = tuple(f"label_{number}" for number in range(31))
-    matrix = [[0] * 31 for _ in labels]
-    matrix[3][4], matrix[3][3], matrix[5][6] = 6, 14, 9
-    confusion = Confusion(labels=labels, matrix=tuple(map(tuple, matrix)))
-    assert shades(confusion) is None
-    assert shades(Confusion(labels=labels[:30], matrix=tuple(tuple(row[:30]) for row in matrix[:30]))) is not None
-    pairs = [(pair.gold, pair.predicted, pair.count, pair.share) for pair in top_confusions(confusion)]
-    assert pairs == [("label_5", "label_6", 9, 1.0), ("label_3", "label_4", 6, 0.3)]
+def test_a_confusion_matrix_of_many_labels_is_listed_and_not_drawn(report):
+    card = report.details[0].card
+    assert "Confusion matrix" in render_html(report)
+    confusion = card.confusion.model_copy(update={"matrix": None, "labels": tuple(map(str, range(60)))})
+    detail = report.details[0].model_copy(update={"card": card.model_copy(update={"confusion": confusion})})
+    html = render_html(report.model_copy(update={"details": (detail,)}))
+    assert "Confusion matrix" not in html
+    assert "60 labels are too many for a readable grid" in html
+    assert card.confusion.top[0].gold in html
+
+
+def test_the_page_stays_small_with_many_labels_and_long_texts(report):
+    card = report.details[0].card
+    label = card.per_label[0].model_copy(update={"label": "a_label_of_some_length", "f1": 0.5})
+    error = card.worst_errors[0].model_copy(update={"text": "x" * 300})
+    big = card.model_copy(update={"per_label": (label,) * 1000, "worst_errors": (error,) * 20})
+    details = (report.details[0].model_copy(update={"card": big}),) * MAX_DETAILS
+    html = render_html(report.model_copy(update={"details": details}))
+    assert 1_000_000 < len(html.encode()) < 5_000_000
+    assert "The 100 weakest of 1000" in html
 
 
 def test_intervals_stand_around_their_points_within_the_drawing(report):

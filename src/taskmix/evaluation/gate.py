@@ -147,7 +147,7 @@ def _compare(
     value, found = difference(challenger, served, score=by)
     if value is None:
         return _cannot(f"the score '{by}' is undefined for {report.best.name} or for the champion {champion.name}")
-    within = f", {found.confidence:.0%} interval {found.low:+.4f} to {found.high:+.4f}" if found else ""
+    within = f", {found.confidence * 100:g} % interval {found.low:+.4f} to {found.high:+.4f}" if found else ""
     evidence = (
         f"{by} of {report.best.name} is {challenger.scores[by].value:.4f}, of the champion {champion.name} "
         f"{served.scores[by].value:.4f} on the same test data: difference {value:+.4f}{within}"

@@ -48,16 +48,28 @@ class LabelRow(Section):
     f1: float | None
 
 
+class ConfusedPair(Section):
+    """One cell of a confusion matrix beside its diagonal."""
+
+    gold: str
+    predicted: str
+    count: int
+    share: float | None
+    """Of the gold label's occurrences; null for spans that should not be there."""
+
+
 class Confusion(Section):
     """What was answered where what was right.
 
-    For slots a cell counts spans whose words agree; `none_label` stands on either side for a span without counterpart.
+    For slots a cell counts spans whose words agree; `(no span)` stands on either side for a span without counterpart.
     """
 
     labels: tuple[str, ...]
-    matrix: tuple[tuple[int, ...], ...]
-    """A row for each gold label, a column for each answered one, both in the order of `labels`."""
-    none_label: str | None = None
+    matrix: tuple[tuple[int, ...], ...] | None
+    """A row for each gold label, a column for each answered one, both in the order of `labels`; null where the labels
+    are too many to draw it. The predictions have it all."""
+    top: tuple[ConfusedPair, ...]
+    """The most frequent confusions, most frequent first, then by label."""
 
 
 class ReliabilityBin(Section):

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from taskmix.data.schema import Span, split_words
 from taskmix.evaluation.metrics import answered_spans, bin_of, label_order
 from taskmix.evaluation.predictions import ClassificationPredictions, Predictions, SlotPredictions
-from taskmix.evaluation.scorecard import Confusion, ErrorExample, LabelRow, ReliabilityBin
+from taskmix.evaluation.scorecard import ConfusedPair, Confusion, ErrorExample, LabelRow, ReliabilityBin
 
 NO_SPAN = "(no span)"
 ERRORS_KEPT = 20
+CONFUSIONS_KEPT = 20
+MATRIX_LABELS = 30
+"""Labels of a confusion matrix that can be read as a grid; as in KFP's own view."""
 TEXT_CHARACTERS = 300
 """Of an error's text that are shown; the whole text lies with the predictions."""
 
@@ -45,11 +48,13 @@ def confusion(predictions: Predictions) -> Confusion:
         for gold, answered in zip(predictions.gold, predictions.predicted, strict=True):
             pairs.update(_span_pairs(gold, answered))
     position = {label: index for index, label in enumerate(order)}
-    matrix = np.zeros((len(order), len(order)), dtype=np.int64)
-    for (gold_label, answered_label), count in pairs.items():
-        matrix[position[gold_label], position[answered_label]] = count
-    none_label = NO_SPAN if isinstance(predictions, SlotPredictions) else None
-    return Confusion(labels=order, matrix=tuple(map(tuple, matrix.tolist())), none_label=none_label)
+    matrix: tuple[tuple[int, ...], ...] | None = None
+    if len(order) <= MATRIX_LABELS:
+        cells = np.zeros((len(order), len(order)), dtype=np.int64)
+        for (gold_label, answered_label), count in pairs.items():
+            cells[position[gold_label], position[answered_label]] = count
+        matrix = tuple(map(tuple, cells.tolist()))
+    return Confusion(labels=order, matrix=matrix, top=_top_confusions(pairs))
 
 
 def reliability(predictions: Predictions, *, bins: int) -> tuple[ReliabilityBin, ...]:
@@ -68,6 +73,20 @@ def worst_errors(predictions: Predictions) -> tuple[ErrorExample, ...]:
     sureness = [(_probability(predictions, int(index)), int(index)) for index in wrong]
     sureness.sort(key=lambda item: (-(item[0] if item[0] is not None else 0.0), item[1]))
     return tuple(_error(predictions, index, probability) for probability, index in sureness[:ERRORS_KEPT])
+
+
+def _top_confusions(pairs: Counter[tuple[str, str]]) -> tuple[ConfusedPair, ...]:
+    occurrences: Counter[str] = Counter()
+    for (gold, _), count in pairs.items():
+        occurrences[gold] += count
+    found = [
+        ConfusedPair(
+            gold=gold, predicted=answered, count=count, share=None if gold == NO_SPAN else count / occurrences[gold]
+        )
+        for (gold, answered), count in pairs.items()
+        if gold != answered
+    ]
+    return tuple(sorted(found, key=lambda pair: (-pair.count, pair.gold, pair.predicted))[:CONFUSIONS_KEPT])
 
 
 def _slot_order(predictions: SlotPredictions) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -19,9 +18,8 @@ from taskmix.evaluation.report.model import Report
 from taskmix.evaluation.report.scatter import quality_against_latency
 from taskmix.evaluation.scorecard import Confusion, TaskScorecard
 
-MAX_GRID_LABELS = 30
-"""Labels of a confusion matrix drawn as a grid; of a larger one the top confusions are listed. As in KFP's own view."""
-MAX_CONFUSIONS = 15
+MAX_LABEL_ROWS = 100
+"""Labels of a per-label table that are shown, the weakest."""
 MAX_ERRORS = 10
 CHECK_NAMES = {
     "rows_read": "rows read",
@@ -32,17 +30,6 @@ CHECK_NAMES = {
     "unlabelled_rows": "rows without any label",
     "quarantined_labels": "labels set aside as unusable",
 }
-
-
-@dataclass(frozen=True)
-class ConfusedPair:
-    """One cell of a confusion matrix beside its diagonal."""
-
-    gold: str
-    predicted: str
-    count: int
-    share: float | None
-    """Of the gold label's occurrences."""
 
 
 def render_html(report: Report) -> str:
@@ -56,24 +43,9 @@ def render_markdown(report: Report) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def top_confusions(confusion: Confusion) -> list[ConfusedPair]:
-    """The most frequent confusions, most frequent first, then by label."""
-    pairs = []
-    for gold, row in enumerate(confusion.matrix):
-        total = sum(row)
-        for predicted, count in enumerate(row):
-            if gold != predicted and count:
-                name = confusion.labels[gold]
-                share = None if name == confusion.none_label else count / total
-                pairs.append(ConfusedPair(name, confusion.labels[predicted], count, share))
-    return sorted(pairs, key=lambda pair: (-pair.count, pair.gold, pair.predicted))[:MAX_CONFUSIONS]
-
-
-def shades(confusion: Confusion) -> list[list[tuple[int, float]]] | None:
-    """Each cell's count and its share of its row; null where there are too many labels for a grid."""
-    if len(confusion.labels) > MAX_GRID_LABELS:
-        return None
-    return [[(count, round(count / max(sum(row), 1), 2)) for count in row] for row in confusion.matrix]
+def shades(confusion: Confusion) -> list[list[tuple[int, float]]]:
+    """Each cell's count and its share of its row; empty where there are too many labels for a grid."""
+    return [[(count, round(count / max(sum(row), 1), 2)) for count in row] for row in confusion.matrix or ()]
 
 
 def weakest_first(card: TaskScorecard) -> list[Any]:
@@ -88,7 +60,7 @@ def check_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
         for name, title in (
             ("unlabelled", "rows without a label"),
             ("conflicting_texts", "texts with several labels in train"),
-            ("shared_conflicts", "texts of train with another label"),
+            ("shared_conflicts", "rows whose text train labels otherwise"),
             ("unknown_labels", "labels not in train"),
             ("majority_share", "share of the most frequent label"),
             ("label_shift", "distance of label shares, train to test"),
@@ -156,7 +128,6 @@ def _environment(*, autoescape: bool) -> Environment:
         figures.usd,
         figures.moment,
         words,
-        top_confusions,
         shades,
         weakest_first,
         check_rows,
@@ -164,7 +135,7 @@ def _environment(*, autoescape: bool) -> Environment:
     )
     environment.filters.update({function.__name__: function for function in named})
     environment.globals["max_errors"] = MAX_ERRORS
-    environment.globals["max_grid_labels"] = MAX_GRID_LABELS
+    environment.globals["max_label_rows"] = MAX_LABEL_ROWS
     return environment
 
 
