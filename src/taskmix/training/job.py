@@ -6,12 +6,10 @@ from its newest checkpoint, and nothing that lacks a manifest is believed.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 
 from taskmix.config.plan import JobSlice
@@ -24,10 +22,9 @@ from taskmix.modeling.answers import TaskHead
 from taskmix.modeling.bundle import BundleCard, head_cards, installed_versions, write_card
 from taskmix.modeling.checkpoint import checkpoint_version
 from taskmix.storage import delete_prefix, fingerprint, is_complete, join, local_copy, publish
+from taskmix.training.code import code_version
 
 logger = logging.getLogger(__name__)
-DECIDING_PACKAGES = ("data", "modeling", "training")
-"""The parts of taskmix whose code decides what a job comes to."""
 
 
 def finetune(job: JobSlice, *, datasets: Sequence[str], storage: str) -> str:
@@ -134,18 +131,6 @@ def job_fingerprint(job: JobSlice, *, datasets: Mapping[str, Dataset]) -> str:
             "job": job.model_dump(mode="json"),
             "data": {task: datasets[config.dataset].task_hashes[task] for task, config in job.tasks.items()},
             "checkpoint": checkpoint_version(checkpoint) if checkpoint else None,
-            "code": code_version(),
+            "code": code_version(job.model.kind),
         }
     )
-
-
-@cache
-def code_version() -> str:
-    """16 hex digits over the source of the packages that decide a job's result."""
-    root = Path(__file__).resolve().parents[1]
-    digest = hashlib.sha256()
-    for package in DECIDING_PACKAGES:
-        for path in sorted((root / package).rglob("*")):
-            if path.suffix == ".py":
-                digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
