@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,14 +25,13 @@ from taskmix.data.mixture import Mixture
 from taskmix.errors import TrainingError
 from taskmix.modeling.answers import TaskHead
 from taskmix.modeling.bundle import EpochRecord, TrainingRecord
-from taskmix.modeling.checkpoint import checkpoint_folder, load_backbone
 from taskmix.modeling.encoder import MultiTaskEncoder, load_weights
-from taskmix.modeling.tokens import load_tokenizer, tokenize
+from taskmix.modeling.tokens import tokenize
 from taskmix.training.batches import IGNORED, BatchPlan, TokenizedMixture
+from taskmix.training.build import build_encoder
 from taskmix.training.checkpoints import PublishCheckpoints, restore_checkpoints
 from taskmix.training.dev import DevSet, calibrate, dev_logits, dev_scores
 from taskmix.training.progress import ProgressReport
-from taskmix.training.scratch import random_backbone, train_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -101,54 +99,6 @@ def fit_encoder(
         history=history,
     )
     return TrainedEncoder(module.cpu(), tokenizer, temperatures, thresholds, record)
-
-
-def build_encoder(
-    model: EncoderModel, *, heads: Mapping[str, TaskHead], texts: Sequence[str]
-) -> tuple[MultiTaskEncoder, Any]:
-    """The model before fine-tuning, pretrained or random, with new heads; and its tokenizer.
-
-    Raises:
-        TrainingError: `max_tokens` is more than the model has positions for.
-    """
-    recipe = model.recipe
-    if model.architecture is not None:
-        tokenizer = train_tokenizer(texts, vocabulary=model.architecture.vocabulary)
-        backbone = random_backbone(model.architecture, tokenizer=tokenizer, max_tokens=recipe.max_tokens)
-    else:
-        assert model.checkpoint is not None
-        with checkpoint_folder(model.checkpoint) as folder:
-            tokenizer, backbone = load_tokenizer(folder), load_backbone(folder)
-        limit = position_limit(backbone, tokenizer)
-        if recipe.max_tokens > limit:
-            raise TrainingError(
-                f"recipe.max_tokens is {recipe.max_tokens}, but '{model.checkpoint}' reads at most {limit} tokens: "
-                f"set it to {limit} or less"
-            )
-    if recipe.dropout is not None:
-        set_dropout(backbone, recipe.dropout)
-    if recipe.freeze_embeddings:
-        backbone.get_input_embeddings().requires_grad_(False)
-    return MultiTaskEncoder(backbone, heads=heads, pooling=model.pooling), tokenizer
-
-
-def position_limit(backbone: Any, tokenizer: Any) -> int:
-    """Tokens that the model has positions for; RoBERTa and its kin count positions from after the padding index."""
-    positions = int(getattr(backbone.config, "max_position_embeddings", 1 << 30))
-    padding_index = getattr(getattr(backbone, "embeddings", None), "padding_idx", None)
-    if padding_index is not None:
-        positions -= int(padding_index) + 1
-    return min(positions, int(getattr(tokenizer, "model_max_length", positions)))
-
-
-def set_dropout(backbone: nn.Module, rate: float) -> None:
-    """Set every dropout of the backbone, those inside attention too (a rate read at each forward pass)."""
-    for module in backbone.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = rate
-        for name in ("dropout_prob", "attention_dropout"):
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, rate)
 
 
 class EncoderTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types that mypy follows here
