@@ -289,6 +289,18 @@ def test_anchors_and_merges_work_as_in_yaml(config_file: Path) -> None:
     assert (other.recipe.epochs, other.recipe.learning_rate) == (5, 3e-4)
 
 
+def test_an_override_of_an_anchor_leaves_its_aliases_as_they_are(config_file: Path) -> None:
+    config_file.write_text(
+        GOOD.replace("recipe: {", "recipe: &recipe {").replace(
+            "hardware:\n", "  other: {kind: encoder, checkpoint: o/m, recipe: *recipe}\nhardware:\n", 1
+        )
+    )
+    models = load_config(config_file, overrides=["models.minilm.recipe.epochs=9"]).models
+    assert isinstance(models["minilm"], EncoderModel)
+    assert isinstance(models["other"], EncoderModel)
+    assert (models["minilm"].recipe.epochs, models["other"].recipe.epochs) == (9, 2)
+
+
 JSON_LIKE = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(["all", "each", "massive", "intent", "x/y", ""]),
     lambda inner: (

@@ -74,11 +74,18 @@ def read_source(path: Path) -> Source:
     else:
         value = _parse(text, source=source)
         if isinstance(value, dict):
-            source.values = value
+            source.values = _unshared(value)
         elif not source.problems:
             found = "nothing" if value is None else f"a {type(value).__name__}"
             source.problems.append(Problem((), f"found {found}; allowed: a mapping of keys, beginning with `name:`"))
     return source
+
+
+def _unshared(value: Any) -> Any:
+    """A copy in which what YAML aliases made one object is several: an override means one place only."""
+    if isinstance(value, dict):
+        return {key: _unshared(inner) for key, inner in value.items()}
+    return [_unshared(inner) for inner in value] if isinstance(value, list) else value
 
 
 def override(source: Source, assignment: str) -> None:
