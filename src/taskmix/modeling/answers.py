@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskmix.data.schema import LabelSpace, Span
+from taskmix.errors import UnknownTask
 
 
 @dataclass(frozen=True)
@@ -75,3 +76,15 @@ class Model(Protocol):
             UnknownTask: a task is not one of `heads`.
         """
         ...
+
+
+def known_tasks(tasks: Sequence[str] | None, *, heads: Mapping[str, TaskHead]) -> tuple[str, ...]:
+    """The tasks asked for, all of `heads` where none are named.
+
+    Raises:
+        UnknownTask: a task is not one of `heads`.
+    """
+    for task in tasks or ():
+        if task not in heads:
+            raise UnknownTask(f"task '{task}' is not one of {list(heads)}, which this model was trained on")
+    return tuple(heads) if tasks is None else tuple(tasks)

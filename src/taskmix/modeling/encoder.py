@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from taskmix.config import schema
 from taskmix.data.schema import split_words, tags_to_spans
-from taskmix.errors import BundleError, UnknownTask
-from taskmix.modeling.answers import Answer, ClassificationAnswer, SlotsAnswer, TaskHead
+from taskmix.errors import BundleError
+from taskmix.modeling.answers import Answer, ClassificationAnswer, SlotsAnswer, TaskHead, known_tasks
 from taskmix.modeling.bundle import BundleCard
 from taskmix.modeling.calibration import softmax
 from taskmix.modeling.tokens import TokenizedText, batches_by_length, load_tokenizer, pad, tokenize
@@ -117,18 +117,6 @@ class EncoderModel:
         return ClassificationAnswer(
             head.labels.labels[best], float(probabilities[best]), probabilities.astype(np.float32)
         )
-
-
-def known_tasks(tasks: Sequence[str] | None, *, heads: Mapping[str, TaskHead]) -> tuple[str, ...]:
-    """The tasks asked for, all of `heads` where none are named.
-
-    Raises:
-        UnknownTask: a task is not one of `heads`.
-    """
-    for task in tasks or ():
-        if task not in heads:
-            raise UnknownTask(f"task '{task}' is not one of {list(heads)}, which this model was trained on")
-    return tuple(heads) if tasks is None else tuple(tasks)
 
 
 def read_slots(
