@@ -145,8 +145,8 @@ class LinearModel(Section):
 
     kind: Literal["linear"]
     hardware: Name | None = None
-    regularization: tuple[Annotated[float, Field(gt=0)], ...] = (0.1, 0.3, 1.0, 3.0)
-    """The SVM's C: the value best on dev is taken."""
+    regularization: tuple[Annotated[float, Field(gt=0)], ...] = Field((0.1, 0.3, 0.6, 1.0, 3.0), min_length=1)
+    """The SVM's C: the value best on dev is taken; the search goes upwards and ends at the first worse value."""
 
 
 class Architecture(Section):

@@ -185,4 +185,4 @@ def _tf_idf(counts: Any, idf: NDArray[np.float32]) -> Any:
     weighed = counts.tocsr().copy()
     weighed.sort_indices()
     weighed.data = ((1 + np.log(weighed.data)) * idf[weighed.indices]).astype(np.float32)
-    return normalize(weighed, copy=False)
+    return normalize(weighed, copy=False) if weighed.shape[0] else weighed  # normalize refuses a matrix without rows
