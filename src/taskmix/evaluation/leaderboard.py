@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from taskmix.config.plan import EvaluationSlice, Plan, System
-from taskmix.evaluation.intervals import Interval, interval
+from taskmix.evaluation.intervals import Interval, Resampled, interval, mean_of
 from taskmix.evaluation.latency import add_up, over_datasets
-from taskmix.evaluation.metrics import Array, Measure, frame_exact_match, task_measures
+from taskmix.evaluation.metrics import Measure, frame_exact_match, task_measures
 from taskmix.evaluation.report.model import Comparison, SystemRow
 from taskmix.evaluation.scorecard import Evaluated, Score, SystemSpeed
 from taskmix.evaluation.scoring import make_score, sample_measures
@@ -25,13 +25,13 @@ class SystemScores:
     Attributes:
         scores: `mean` and each task's primary score.
         frames: dataset to the exact match of the whole frame.
-        samples: (resamples,) for each key of `scores`: the same resample at the same position in every system that is
+        samples: for each key of `scores` its resamples: the same one at the same position in every system that is
             measured on the same test data with the same settings.
     """
 
     scores: Mapping[str, Score]
     frames: Mapping[str, Score]
-    samples: Mapping[str, Array]
+    samples: Mapping[str, Resampled]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def score_answers(answers: Mapping[str, Evaluated], *, slice: EvaluationSlice) -
         slice: seed, resamples, confidence, bins.
     """
     scores: dict[str, Score] = {}
-    samples: dict[str, Array] = {}
+    samples: dict[str, Resampled] = {}
     frames: dict[str, Score] = {}
     for dataset, measures in _measures(answers, slice=slice).items():
         drawn = sample_measures(measures, dataset=dataset, slice=slice)
@@ -75,7 +75,7 @@ def score_answers(answers: Mapping[str, Evaluated], *, slice: EvaluationSlice) -
                 frames[dataset] = score
             else:
                 scores[name], samples[name] = score, drawn[name]
-    samples[MEAN] = np.mean([samples[task] for task in answers], axis=0)
+    samples[MEAN] = mean_of([samples[task] for task in answers])
     tasks = [scores[task] for task in answers]
     return SystemScores({MEAN: _mean(tasks, samples[MEAN], slice=slice), **scores}, frames, samples)
 
@@ -107,7 +107,7 @@ def difference(ours: SystemScores, theirs: SystemScores, *, score: str) -> tuple
     if first.value is None or second.value is None:
         return None, None
     found = first.interval or second.interval
-    samples = ours.samples[score] - theirs.samples[score]
+    samples = ours.samples[score].minus(theirs.samples[score])
     return first.value - second.value, interval(samples, confidence=found.confidence) if found else None
 
 
@@ -172,7 +172,7 @@ def _measures(answers: Mapping[str, Evaluated], *, slice: EvaluationSlice) -> di
     return measures
 
 
-def _mean(scores: Sequence[Score], samples: Array, *, slice: EvaluationSlice) -> Score:
+def _mean(scores: Sequence[Score], samples: Resampled, *, slice: EvaluationSlice) -> Score:
     values = [score.value for score in scores if score.value is not None]
     if len(values) < len(scores):
         note = "undefined: the score of a task is"

@@ -30,6 +30,8 @@ from taskmix.evaluation.predictions import ClassificationPredictions, Prediction
 Array = NDArray[np.float64]
 Fraction = Callable[[Array], tuple[Array, Array]]
 
+CELLS_AT_ONCE = 4_000_000
+"""Sums held at a time (32 MB as float64): bounds memory, decides no result."""
 PRIMARY = {"classification": "accuracy", "slot_filling": "span_f1"}
 """The score that a task is ranked, gated and chosen by, by the task's type."""
 
@@ -59,6 +61,17 @@ class Measure:
         numerator, denominator = self.fraction(sums_RK)
         out: Array = np.full(len(weights_RN), np.nan)
         return np.divide(numerator, denominator, out=out, where=denominator > 0)
+
+    def leave_one_out(self) -> Array:
+        """(rows,) the score without each row; NaN where undefined. Rows that are equal give equal scores."""
+        rows, width = self.statistics.shape
+        sums = np.asarray(self.statistics.sum(axis=0), dtype=np.float64)
+        at_once = max(1, CELLS_AT_ONCE // max(width, 1))
+        out: Array = np.full(rows, np.nan)
+        for start in range(0, rows, at_once):
+            numerator, denominator = self.fraction(sums - self.statistics[start : start + at_once].toarray())
+            np.divide(numerator, denominator, out=out[start : start + at_once], where=denominator > 0)
+        return out
 
 
 def task_measures(predictions: Predictions, *, rows: int, ece_bins: int) -> tuple[Measure, ...]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from taskmix.config.plan import EvaluationSlice
-from taskmix.evaluation.intervals import interval, resample
-from taskmix.evaluation.metrics import PRIMARY, Array, Measure, task_measures
+from taskmix.evaluation.intervals import Resampled, interval, resample
+from taskmix.evaluation.metrics import PRIMARY, Measure, task_measures
 from taskmix.evaluation.predictions import Predictions, digest_of_test_data
 from taskmix.evaluation.scorecard import Score, TaskScorecard
 from taskmix.evaluation.tables import confusion, per_label, reliability, worst_errors
@@ -55,13 +55,13 @@ def score_measures(measures: Mapping[Key, Measure], *, dataset: str, slice: Eval
     }
 
 
-def sample_measures(measures: Mapping[Key, Measure], *, dataset: str, slice: EvaluationSlice) -> dict[Key, Array]:
+def sample_measures(measures: Mapping[Key, Measure], *, dataset: str, slice: EvaluationSlice) -> dict[Key, Resampled]:
     """Resampled scores of measures over the same dataset's test split: the same draws for all, and for every caller."""
     rows = max((measure.statistics.shape[0] for measure in measures.values()), default=0)
     return resample(measures, rows=rows, resamples=slice.evaluation.resamples, seed=slice.seed, dataset=dataset)
 
 
-def make_score(fraction: tuple[float, float], *, samples: Array, confidence: float) -> Score:
+def make_score(fraction: tuple[float, float], *, samples: Resampled, confidence: float) -> Score:
     """A score with its interval; what is undefined is null, with the reason."""
     numerator, denominator = fraction
     if not denominator:
