@@ -5,7 +5,7 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def first(project: Project) -> subprocess.CompletedProcess[str]:
     """The first run, by the command that a user types."""
     command = [sys.executable, "-c", "from taskmix.cli import main; main()", "run", str(project.config)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=550)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -140,34 +140,24 @@ def test_second_run_trains_nothing_and_says_so(first: subprocess.CompletedProces
     assert any(line.startswith("finetune mini [slots+urgency]: reused") for line in told)
 
 
-@pytest.mark.parametrize(
-    ("overrides", "expected"),
-    [
-        (["models.svm.regularization=[2.0]"], {"finetune svm [slots]", "finetune svm [urgency]"}),
-        (["datasets.utterances.train=90"], {"ingest utterances", "finetune svm [slots]"}),
-        (["seed=14"], {"ingest utterances", "ingest tickets", "finetune svm [slots]", "finetune svm [urgency]"}),
-    ],
-    ids=["recipe", "dataset", "seed"],
-)
-def test_change_reruns_exactly_what_depends_on_it(
-    first: subprocess.CompletedProcess[str], project: Project, overrides: Sequence[str], expected: set[str]
-) -> None:
-    assert made_anew(project.run(*QUICK, *overrides)) == expected
+def test_changed_seed_makes_everything_anew(first: subprocess.CompletedProcess[str], project: Project) -> None:
+    datasets = {"ingest utterances", "ingest tickets"}
+    assert made_anew(project.run(*QUICK, "seed=14")) == datasets | {"finetune svm [slots]", "finetune svm [urgency]"}
 
 
-def test_refused_system_is_not_deployed_and_nothing_is_trained_for_the_refusal(
+def test_changed_recipe_trains_again_and_a_refused_system_is_not_deployed(
     first: subprocess.CompletedProcess[str], project: Project
 ) -> None:
-    run = project.run(*QUICK, "deployment.name=strict", "evaluation.latency_texts=6")
+    run = project.run(*QUICK, "models.svm.regularization=[2.0]", "deployment.name=strict")
+    assert made_anew(run) == {"finetune svm [slots]", "finetune svm [urgency]"}
     titles = [step.title for step in run.steps]
-    assert made_anew(run) == set()
     assert "keep champion strict" in titles
     assert not any(title.startswith(("deploy", "smoke")) for title in titles)
     assert storage.read_json(storage.join(run.uri, "gate.json"))["accepted"] is False
     assert not (project.folder / "storage" / "deployments" / "strict").exists()
 
 
-def test_changed_file_is_noticed(first: subprocess.CompletedProcess[str], project: Project) -> None:
+def test_changed_dataset_reruns_its_jobs_only(first: subprocess.CompletedProcess[str], project: Project) -> None:
     write_tickets(project.folder / "lib" / "python3.11", seed=2)
     assert made_anew(project.run(*QUICK)) == {"ingest tickets", "finetune svm [urgency]"}
 
