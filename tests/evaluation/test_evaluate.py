@@ -13,7 +13,7 @@ from reciter import Reciter, gold_of
 
 from taskmix import storage
 from taskmix.config.plan import EvaluationSlice, make_plan
-from taskmix.config.schema import Evaluation
+from taskmix.config.schema import Measurement
 from taskmix.errors import Corrupt, EvaluationError, Incomplete
 from taskmix.evaluation.evaluate import evaluate
 from taskmix.evaluation.scorecard import read_evaluation, read_scorecard
@@ -134,4 +134,4 @@ def test_the_reciter_is_as_good_as_it_says(make_project):
         0.8 + 0.2 / len(found.tasks["topic"].labels), abs=0.05
     )
     assert set(gold_of(datasets)) == {"intent", "topic", "slots"}
-    assert EvaluationSlice(seed=13, evaluation=Evaluation(resamples=200, latency_texts=20)) == found.slice
+    assert EvaluationSlice(seed=13, evaluation=Measurement(resamples=200, latency_texts=20)) == found.slice

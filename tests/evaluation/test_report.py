@@ -18,7 +18,7 @@ from taskmix.evaluation.report.charts import interval_panels, linear_axis, log_a
 from taskmix.evaluation.report.figures import percent, points, seconds, size
 from taskmix.evaluation.report.model import Report, read_report
 from taskmix.evaluation.report.render import cell, render_html, render_markdown
-from taskmix.evaluation.report.scatter import NARROW, _box, _overlap, place_labels, quality_against_latency
+from taskmix.evaluation.report.scatter import NARROW, _box, _overlap, place_labels, quality_against
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_the_scatter_puts_better_higher_and_slower_to_the_right(report):
     first = report.best
     slow = first.model_copy(update={"name": "slow/x", "speed": first.speed.model_copy(update={"p50_ms": 50.0})})
     worst = report.systems[-1].model_copy(update={"speed": first.speed.model_copy(update={"p50_ms": 1.0})})
-    drawn = quality_against_latency(report.model_copy(update={"systems": (slow, worst)}))
+    drawn = quality_against(report.model_copy(update={"systems": (slow, worst)}), "p50_ms")
     assert drawn.points[0].x > drawn.points[1].x
     assert drawn.points[0].y < drawn.points[1].y
     for point in drawn.points:
@@ -156,7 +156,7 @@ def test_undefined_scores_are_told_and_drawn_nowhere(report):
     none = report.best.ranked.model_copy(update=undefined)
     rows = tuple(row.model_copy(update={"ranked": none, "mean": none}) for row in report.systems)
     changed = report.model_copy(update={"systems": rows})
-    assert quality_against_latency(changed) is None
+    assert quality_against(changed, "p50_ms") is None
     assert "Quality against latency" not in render_html(changed)
     assert "NaN" not in render_html(changed)
     assert render_markdown(changed).count("|") > 50

@@ -12,8 +12,8 @@ from taskmix.config.schema import (
     Config,
     DatasetConfig,
     EncoderModel,
-    Evaluation,
     LinearModel,
+    Measurement,
     ModelConfig,
     Name,
     Section,
@@ -54,7 +54,7 @@ class EvaluationSlice(Section):
     """What decides the result of evaluating a job's bundle."""
 
     seed: int
-    evaluation: Evaluation
+    evaluation: Measurement
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,9 @@ class Plan:
         return JobSlice(model_name=job.model, seed=self.config.seed, model=model, tasks=tasks)
 
     def evaluation_slice(self) -> EvaluationSlice:
-        """The slice that every `evaluate` gets."""
-        return EvaluationSlice(seed=self.config.seed, evaluation=self.config.evaluation)
+        """The slice that every `evaluate` gets; margins are no part of it, since they decide no score."""
+        measured = {name: getattr(self.config.evaluation, name) for name in Measurement.model_fields}
+        return EvaluationSlice(seed=self.config.seed, evaluation=Measurement(**measured))
 
 
 def block_name(tasks: tuple[str, ...]) -> str:

@@ -242,8 +242,8 @@ class Hardware(Section):
     usd_per_hour: float = Field(0.0, ge=0)
 
 
-class Evaluation(Section):
-    """How systems are measured."""
+class Measurement(Section):
+    """How a job is measured: all of `evaluation` that decides its scorecard."""
 
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
     resamples: int = Field(1000, ge=100)
@@ -251,6 +251,14 @@ class Evaluation(Section):
     ece_bins: Positive = 15
     latency_texts: Positive = 200
     """Test texts sent one by one to measure latency, after a warm-up."""
+
+
+class Evaluation(Measurement):
+    """How systems are measured and compared."""
+
+    margins: dict[Literal["accuracy", "span_f1"], Annotated[float, Field(gt=0, le=0.5)]] = {}
+    """Score to the loss that is small enough to be called none, e.g. 0.01 for a point; without it nothing can be shown
+    to be as good as something else. To be set before the run."""
 
 
 class Gate(Section):

@@ -17,6 +17,7 @@ from taskmix.evaluation.leaderboard import compare_systems, hourly_price, leader
 from taskmix.evaluation.report import write_renderings
 from taskmix.evaluation.report.model import REPORT_FILE, DatasetRow, JobRow, Report, TaskDetail
 from taskmix.evaluation.scorecard import Evaluated, read_evaluation
+from taskmix.evaluation.verdicts import merge_verdicts, weigh_cost
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ def make_report(plan: Plan, evaluated: Mapping[str, Evaluated], *, run: str, rec
     by = plan.config.gate.rank_by
     ranked = rank(measure_systems(plan, evaluated), by=by)
     systems = leaderboard(plan, ranked, records=records)
+    rows = {row.name: row for row in systems}
     users = {job: tuple(row.name for row in systems if job in row.jobs) for job in evaluated}
     jobs = list(dict.fromkeys(job for row in systems for job in row.jobs))
     details = [
@@ -86,6 +88,8 @@ def make_report(plan: Plan, evaluated: Mapping[str, Evaluated], *, run: str, rec
         primary={task: card.primary for one in evaluated.values() for task, card in one.scorecard.tasks.items()},
         systems=systems,
         comparisons=compare_systems(ranked, by=by),
+        verdicts=merge_verdicts(ranked, rows=rows, config=plan.config),
+        economy=weigh_cost(ranked, rows=rows, config=plan.config),
         jobs=tuple(_job_row(plan, evaluated[job], systems=users[job], origins=origins) for job in jobs),
         details=tuple(details[:MAX_DETAILS]),
         details_left_out=tuple(f"{detail.job} / {detail.card.task}" for detail in details[MAX_DETAILS:]),

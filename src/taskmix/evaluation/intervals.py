@@ -27,7 +27,7 @@ DEFINED_SHARE = 0.95
 """Least share of resamples in which a score must be defined; below it no interval is given. Arbitrary."""
 TIE = 1e-12
 """Resamples closer than this to the value equal it: they come of sums of floats."""
-BCA, PERCENTILE = "BCa bootstrap", "percentile bootstrap"
+BCA, PERCENTILE, TANGO = "BCa bootstrap", "percentile bootstrap", "Tango's score"
 
 
 class Interval(Section):
@@ -37,8 +37,10 @@ class Interval(Section):
     high: float
     confidence: float
     method: str = PERCENTILE
-    """`BCa bootstrap`; `percentile bootstrap` where BCa is undefined (all resamples on one side, no acceleration)."""
-    resamples: int
+    """`BCa bootstrap`; `percentile bootstrap` where BCa is undefined (all resamples on one side, no acceleration);
+    `Tango's score` for the difference of two accuracies."""
+    resamples: int | None = None
+    """Null where the method needs none."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,18 @@ def points(value: float | None) -> str:
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", MINUS)
 
 
+def points_apart(value: float | None) -> str:
+    """A size in percentage points, without sign: `1.25`; two decimals at most, since margins are small."""
+    return NONE if value is None else f"{round(value * 100, 2):g}"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value: `0.032`, `< 0.001`."""
+    if value is None:
+        return NONE
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def interval_text(interval: Interval | None) -> str:
     """An interval in percent: `88.4 to 90.6`."""
     return "" if interval is None else f"{interval.low * 100:.1f} to {interval.high * 100:.1f}"

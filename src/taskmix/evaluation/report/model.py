@@ -59,6 +59,94 @@ class Comparison(Section):
     interval: Interval | None
 
 
+class PairedTest(Section):
+    """What the test set says of two systems on one task, see docs/statistics.md."""
+
+    system: str
+    against: str
+    task: str
+    score: str
+    """The task's primary score."""
+    texts: int
+    shared: bool
+    """The same bundle answers the task in both systems: equal by making, so nothing is tested."""
+    difference: float | None
+    """The system's score minus the other's."""
+    interval: Interval | None
+    gained: int | None = None
+    """Accuracy: texts that only the system answers rightly; null for F1."""
+    lost: int | None = None
+    """Accuracy: texts that only the other answers rightly; null for F1."""
+    test: Literal["exact McNemar", "approximate randomisation"]
+    """Of the difference."""
+    p_difference: float | None = None
+    """Of 'equally good'. Every p is followed by the same after Holm's correction for its family."""
+    p_difference_adjusted: float | None = None
+    margin: float | None
+    """Of the configuration; null where it sets none for the score."""
+    p_not_worse: float | None = None
+    """Of 'worse by the margin or more'."""
+    p_not_worse_adjusted: float | None = None
+    p_equivalent: float | None = None
+    """Of 'apart by the margin or more' (two one-sided tests)."""
+    p_equivalent_adjusted: float | None = None
+    alpha: float
+    """1 - confidence: what an adjusted p must not exceed."""
+    detectable_margin: float | None
+    """The smallest margin that such a test shows 'not worse' for with 80 % power, were the systems equal."""
+    detectable_equivalence_margin: float | None
+    """The same for 'equivalent'."""
+    outcome: Literal["not worse", "worse", "undecided"]
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether equivalence within the margin is shown."""
+        return self.shared or (self.p_equivalent_adjusted is not None and self.p_equivalent_adjusted <= self.alpha)
+
+
+class Trade(Section):
+    """A figure of both systems of a merge verdict."""
+
+    merged: float | None
+    apart: float | None
+
+
+class MergeVerdict(Section):
+    """Whether one model should answer what several answer now."""
+
+    model: str
+    merged: str
+    """The system of fewer jobs."""
+    apart: str
+    """The system of this model with the most jobs."""
+    verdict: Literal["merge", "keep apart", "undecided"]
+    sentence: str
+    """For a reader who reads nothing else."""
+    tests: tuple[PairedTest, ...]
+    """One a task, merged minus apart."""
+    jobs: Trade
+    p50_ms: Trade
+    texts_per_s: Trade
+    bytes: Trade
+    training_seconds: Trade
+    training_usd: Trade
+    usd_per_million_texts: Trade
+
+
+class Economy(Section):
+    """Which systems are worth their cost."""
+
+    cost: Literal["usd_per_million_texts", "p50_ms"]
+    """What cost means here: the price of serving where every system has one, else the latency."""
+    frontier: tuple[str, ...]
+    """Systems that no other beats in the ranked score without costing more; cheapest first."""
+    cheapest: str | None
+    """The cheapest system shown to be not worse than the best on any task; null where no margin allows to say it."""
+    sentence: str
+    tests: tuple[PairedTest, ...]
+    """Every other system against the best, by task."""
+
+
 class JobRow(Section):
     """One trained model behind the systems."""
 
@@ -113,6 +201,9 @@ class Report(Section):
     systems: tuple[SystemRow, ...]
     """Best first."""
     comparisons: tuple[Comparison, ...]
+    verdicts: tuple[MergeVerdict, ...] = ()
+    """One for each model that is there in several groupings."""
+    economy: Economy | None = None
     jobs: tuple[JobRow, ...]
     details: tuple[TaskDetail, ...]
     details_left_out: tuple[str, ...]

@@ -15,7 +15,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from taskmix.evaluation.report import figures
 from taskmix.evaluation.report.charts import interval_panels, model_colours, words
 from taskmix.evaluation.report.model import Report
-from taskmix.evaluation.report.scatter import quality_against_latency
+from taskmix.evaluation.report.reliability import reliability_diagram
+from taskmix.evaluation.report.scatter import AXES, Cost, quality_against
 from taskmix.evaluation.scorecard import Confusion, TaskScorecard
 
 MAX_LABEL_ROWS = 100
@@ -77,11 +78,12 @@ def _content(report: Report) -> dict[str, Any]:
         "best": best,
         "colours": model_colours(report),
         "panels": interval_panels(report),
-        "scatter": quality_against_latency(report),
+        "scatters": _scatters(report),
+        "frontier": report.economy.frontier if report.economy else (),
         "frames": list(dict.fromkeys(name for row in report.systems for name in row.frames)),
         "priced": any(row.usd_per_million_texts is not None for row in report.systems),
         "to_best": [found for found in report.comparisons if found.against == best.name and found.score == by(report)],
-        "by_task": [found for found in report.comparisons if found.score in report.primary and _same_model(found)],
+        "by_task": [found for found in report.comparisons if _is_between_groupings(found, report)],
         "config_text": json.dumps(report.config.model_dump(mode="json"), indent=2, ensure_ascii=False),
         "method": method(report),
         "command": f"taskmix report {report.run} --storage {report.config.storage}",
@@ -100,8 +102,19 @@ def by(report: Report) -> str:
     return report.config.gate.rank_by
 
 
-def _same_model(comparison: Any) -> bool:
-    return bool(comparison.system.partition("/")[0] == comparison.against.partition("/")[0])
+def _scatters(report: Report) -> list[Any]:
+    """Quality against latency, and against the price where there is one; the cost that is weighed first."""
+    weighed = report.economy.cost if report.economy else "p50_ms"
+    order: list[Cost] = sorted(AXES, key=lambda cost: cost != weighed)
+    return [found for cost in order if (found := quality_against(report, cost))]
+
+
+def _is_between_groupings(comparison: Any, report: Report) -> bool:
+    """Groupings of one model on one task, where no verdict tells it already."""
+    told = {frozenset((verdict.merged, verdict.apart)) for verdict in report.verdicts}
+    pair = comparison.system, comparison.against
+    same_model = pair[0].partition("/")[0] == pair[1].partition("/")[0]
+    return bool(comparison.score in report.primary and same_model and frozenset(pair) not in told)
 
 
 @cache
@@ -117,6 +130,8 @@ def _environment(*, autoescape: bool) -> Environment:
     named = (
         figures.percent,
         figures.points,
+        figures.points_apart,
+        figures.p_value,
         figures.interval_text,
         figures.interval_points,
         figures.score_text,
@@ -131,6 +146,7 @@ def _environment(*, autoescape: bool) -> Environment:
         shades,
         weakest_first,
         check_rows,
+        reliability_diagram,
         cell,
     )
     environment.filters.update({function.__name__: function for function in named})

@@ -1,4 +1,4 @@
-"""Where the marks of the scatter stand: each system's quality against its latency, each point with a readable label."""
+"""Where the marks of a scatter stand: each system's quality against latency or price, each with a readable label."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 from taskmix.evaluation.report.charts import Tick, linear_axis, log_axis, model_colours, score_ends
+from taskmix.evaluation.report.figures import milliseconds, usd
 from taskmix.evaluation.report.model import Report, SystemRow
 
 TOP, HEIGHT = 26.0, 300.0
@@ -20,6 +22,12 @@ CHARACTER, LINE = 7.2, 13.0
 OFFSET = 9.0
 """From a point's middle to its label."""
 
+Cost = Literal["p50_ms", "usd_per_million_texts"]
+AXES: dict[Cost, str] = {
+    "p50_ms": "median latency of one text, logarithmic →",
+    "usd_per_million_texts": "price of a million texts, logarithmic →",
+}
+Line = tuple[tuple[float, float], tuple[float, float]]
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels, on the narrowest screen."""
 
@@ -46,17 +54,23 @@ class Point:
     high_y: float | None
     low_y: float | None
     label: Label
+    cost: str
+    """For people."""
 
 
 @dataclass(frozen=True)
 class Scatter:
-    """Quality against latency."""
+    """Quality against cost."""
 
+    axis: str
+    """What the horizontal axis shows."""
     points: tuple[Point, ...]
     numbered: bool
     """The labels are ranks, since names would collide; a list beside the chart names them."""
     links: tuple[tuple[int, tuple[float, float], tuple[float, float]], ...]
     """Colour and ends of a line between two systems of one model."""
+    frontier: tuple[Line, ...]
+    """Lines along the systems that no other beats at their cost; none where the report weighs another cost."""
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     left: float
@@ -65,36 +79,39 @@ class Scatter:
     bottom: float
 
 
-def quality_against_latency(report: Report) -> Scatter | None:
-    """Every system whose ranked score is defined; null where there is none."""
-    rows = [row for row in report.systems if row.ranked.value is not None]
+def quality_against(report: Report, cost: Cost) -> Scatter | None:
+    """Every system whose ranked score and cost are defined; null where there is none."""
+    costs = {row.name: _cost(row, cost) for row in report.systems}
+    known = {name: value for name, value in costs.items() if value is not None}
+    rows = [row for row in report.systems if row.ranked.value is not None and row.name in known]
     if not rows:
         return None
-    times = [_time(row) for row in rows]
-    x_ends, x_values = log_axis(min(times), max(times))
+    x_ends, x_values = log_axis(min(known[row.name] for row in rows), max(known[row.name] for row in rows))
     ends = [end for row in rows for end in score_ends(row.ranked)]
     y_ends, y_values = linear_axis(min(ends), max(ends))
 
-    def x_of(milliseconds: float) -> float:
-        share = (math.log(milliseconds) - x_ends[0]) / (x_ends[1] - x_ends[0])
+    def x_of(value: float) -> float:
+        share = (math.log(value) - x_ends[0]) / (x_ends[1] - x_ends[0])
         return round(LEFT + share * (RIGHT - LEFT), 3)
 
     def y_of(score: float) -> float:
         return round(TOP + (1 - (score - y_ends[0]) / (y_ends[1] - y_ends[0])) * HEIGHT, 2)
 
-    places = [(x_of(_time(row)), y_of(row.ranked.value or 0.0)) for row in rows]
+    places = [(x_of(known[row.name]), y_of(row.ranked.value or 0.0)) for row in rows]
     labels, numbered = _labels(rows, places)
     colours = model_colours(report)
     points = []
     for row, (x, y), label in zip(rows, places, labels, strict=True):
         found = row.ranked.interval
         high, low = (y_of(found.high), y_of(found.low)) if found else (None, None)
-        points.append(Point(row, colours[row.model], x, y, high, low, label))
+        points.append(Point(row, colours[row.model], x, y, high, low, label, _told(known[row.name], cost)))
     return Scatter(
+        axis=AXES[cost],
         points=tuple(points),
         numbered=numbered,
         links=_links(rows, places, colours),
-        x_ticks=tuple(Tick(x_of(value), _milliseconds(value)) for value in x_values),
+        frontier=_frontier(report, {row.name: place for row, place in zip(rows, places, strict=True)}, cost),
+        x_ticks=tuple(Tick(x_of(value), _tick(value, cost)) for value in x_values),
         y_ticks=tuple(Tick(y_of(value), f"{value * 100:.4g}") for value in y_values),
         left=LEFT,
         right=RIGHT,
@@ -103,8 +120,19 @@ def quality_against_latency(report: Report) -> Scatter | None:
     )
 
 
-def _time(row: SystemRow) -> float:
-    return max(row.speed.p50_ms, 1e-3)
+def _cost(row: SystemRow, cost: Cost) -> float | None:
+    found = row.speed.p50_ms if cost == "p50_ms" else row.usd_per_million_texts
+    return None if found is None else max(found, 1e-3)
+
+
+def _told(value: float, cost: Cost) -> str:
+    return milliseconds(value) if cost == "p50_ms" else f"{usd(value)} a million texts"
+
+
+def _frontier(report: Report, places: dict[str, tuple[float, float]], cost: Cost) -> tuple[Line, ...]:
+    if report.economy is None or report.economy.cost != cost:
+        return ()
+    return tuple(pairwise(places[name] for name in report.economy.frontier if name in places))
 
 
 def _labels(rows: Sequence[SystemRow], places: Sequence[tuple[float, float]]) -> tuple[list[Label], bool]:
@@ -157,7 +185,9 @@ def _overlap(first: Box, second: Box) -> bool:
     return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
 
 
-def _milliseconds(value: float) -> str:
+def _tick(value: float, cost: Cost) -> str:
+    if cost == "usd_per_million_texts":
+        return f"${value:g}"
     return f"{value:g} ms" if value < 1000 else f"{value / 1000:g} s"
 
 
