@@ -22,7 +22,7 @@ from taskmix.modeling.answers import TaskHead
 from taskmix.modeling.bundle import TrainingRecord
 from taskmix.modeling.calibration import fit_rejection_threshold, fit_temperature, softmax
 from taskmix.modeling.linear import LinearScores, LinearWeights
-from taskmix.modeling.linear_features import TextFeatures, fit_text_features, fit_window_features
+from taskmix.modeling.linear_features import TextFeatures, WindowFeatures, fit_text_features, fit_window_features
 from taskmix.training.linear_slots import fit_slots, words_of
 from taskmix.training.linear_svm import Candidate, LearntTask, LinearLesson, fit_svm, search_cost
 
@@ -58,26 +58,16 @@ def fit_linear(
         raise TrainingError(
             f"job {job.name}: its {len(train)} train texts hold no word; check the dataset's text column"
         )
-    lessons = {task: make_lesson(head, job=job, train=train, dev=dev) for task, head in heads.items()}
-    classified = [lesson for lesson in lessons.values() if lesson.head.type == "classification"]
-    tagged = [lesson for lesson in lessons.values() if lesson.head.type == "slot_filling"]
-    learnt: dict[str, LearntTask] = {}
-    text_features = window_features = None
-    if classified:
-        text_features, matrix_NF = fit_text_features([row.text for row in train])
-        logger.info("counted texts=%d terms=%d", len(train), len(text_features))
-        row_numbers = {id(row): number for number, row in enumerate(train)}
-        for lesson in classified:
-            rows = [row_numbers[id(row)] for row in lesson.train]
-            learnt[lesson.head.name] = fit_labels(lesson, matrix_NF=matrix_NF[rows], features=text_features)
-    if tagged:
-        window_features = fit_window_features(words_of(train))
-        logger.info("counted texts=%d window_terms=%d", len(train), len(window_features))
-        learnt |= {lesson.head.name: fit_slots(lesson, features=window_features) for lesson in tagged}
-    scores = {task: learnt[task].scores for task in heads}
-    transitions = {task: each.transitions for task, each in learnt.items() if each.transitions is not None}
-    weights = LinearWeights(text_features, window_features, scores, transitions)
-    return _summary(weights, learnt={task: learnt[task] for task in heads}, seconds=time.monotonic() - started)
+    lessons = [make_lesson(head, job=job, train=train, dev=dev) for head in heads.values()]
+    texts = [row.text for row in train]
+    text_features, labelled = learn_labels(lessons, texts=texts)
+    window_features, tagged = learn_slots(lessons, texts=texts)
+    learnt = {task: (labelled | tagged)[task] for task in heads}
+    transitions = {task: each.transitions for task, each in tagged.items() if each.transitions is not None}
+    weights = LinearWeights(
+        text_features, window_features, {task: each.scores for task, each in learnt.items()}, transitions
+    )
+    return _summary(weights, learnt=learnt, seconds=time.monotonic() - started)
 
 
 def make_lesson(head: TaskHead, *, job: JobSlice, train: Sequence[Row], dev: Sequence[Row]) -> LinearLesson:
@@ -87,17 +77,44 @@ def make_lesson(head: TaskHead, *, job: JobSlice, train: Sequence[Row], dev: Seq
         TrainingError: no train row is.
     """
     assert isinstance(job.model, LinearModel)
-    known = [row for row in train if head.name in row.labels]
+    task = head.name
+    places = [place for place, row in enumerate(train) if task in row.labels]
     if head.type == "classification":
-        known = [row for row in known if row.labels[head.name] in head.labels]
-    if not known:
+        places = [place for place in places if train[place].labels[task] in head.labels]
+    if not places:
         raise TrainingError(
-            f"job {job.name}: none of its {len(train)} train rows has a label of task '{head.name}' that is one of "
-            f"{list(head.labels.labels)}; correct tasks.{head.name}.labels or its column"
+            f"job {job.name}: none of its {len(train)} train rows has a label of task '{task}' that is one of "
+            f"{list(head.labels.labels)}; correct tasks.{task}.labels or its column"
         )
-    return LinearLesson(
-        head, known, [row for row in dev if head.name in row.labels], job.model.regularization, job.seed
-    )
+    labelled_dev = [row for row in dev if task in row.labels]
+    rows = [train[place] for place in places]
+    return LinearLesson(head, rows, places, labelled_dev, job.model.regularization, job.seed)
+
+
+def learn_labels(
+    lessons: Sequence[LinearLesson], *, texts: Sequence[str]
+) -> tuple[TextFeatures | None, dict[str, LearntTask]]:
+    """The classification tasks among `lessons`, on features of all the job's train texts."""
+    chosen = [lesson for lesson in lessons if lesson.head.type == "classification"]
+    if not chosen:
+        return None, {}
+    features, matrix_NF = fit_text_features(texts)
+    logger.info("counted texts=%d terms=%d", len(texts), len(features))
+    return features, {
+        lesson.head.name: fit_labels(lesson, matrix_NF=matrix_NF[lesson.places], features=features) for lesson in chosen
+    }
+
+
+def learn_slots(
+    lessons: Sequence[LinearLesson], *, texts: Sequence[str]
+) -> tuple[WindowFeatures | None, dict[str, LearntTask]]:
+    """The slot tasks among `lessons`, on features of the words of all the job's train texts."""
+    chosen = [lesson for lesson in lessons if lesson.head.type == "slot_filling"]
+    if not chosen:
+        return None, {}
+    features = fit_window_features(words_of(texts))
+    logger.info("counted texts=%d window_terms=%d", len(texts), len(features))
+    return features, {lesson.head.name: fit_slots(lesson, features=features) for lesson in chosen}
 
 
 def fit_labels(lesson: LinearLesson, *, matrix_NF: Any, features: TextFeatures) -> LearntTask:

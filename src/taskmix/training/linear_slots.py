@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from taskmix.data.dataset import Row
+from taskmix.data.dataset import Label, Row
 from taskmix.data.schema import LabelSpace, Span, spans_to_tags, split_words, tags_to_spans
 from taskmix.modeling.calibration import fit_temperature
 from taskmix.modeling.linear import LinearScores, best_path
@@ -31,75 +33,66 @@ class Tagger:
     transitions: NDArray[np.float32]
 
 
-def words_of(rows: Sequence[Row]) -> list[list[str]]:
-    """The words of each row's text."""
-    return [[word.text for word in split_words(row.text)] for row in rows]
+def words_of(texts: Sequence[str]) -> list[list[str]]:
+    """The words of each text."""
+    return [[word.text for word in split_words(text)] for text in texts]
 
 
 def fit_slots(lesson: LinearLesson, *, features: WindowFeatures) -> LearntTask:
     """Learn a slot-filling task; words of slots that the label space lacks count as outside."""
-    tags = tag_ids(lesson.train, task=lesson.head.name, labels=lesson.head.labels)
-    train_WF = features.transform(words_of(lesson.train))
-    dev_tags = tag_ids(lesson.dev, task=lesson.head.name, labels=lesson.head.labels)
-    dev_WF = features.transform(words_of(lesson.dev)) if any(map(len, dev_tags)) else train_WF[:0]
-    log_odds = log_transitions(tags, labels=lesson.head.labels)
+    labels, task = lesson.head.labels, lesson.head.name
+    tags = [tag_ids(row, task=task, labels=labels) for row in lesson.train]
+    train_WF = features.transform(words_of([row.text for row in lesson.train]))
+    dev_WF = features.transform(words_of([row.text for row in lesson.dev]))
+    log_probabilities = log_transitions(tags, labels=labels)
     gold_W = np.concatenate(tags)
 
     def learn(cost: float) -> Candidate[Tagger]:
-        scores = fit_svm(train_WF, gold_W, classes=len(lesson.head.labels.tags), cost=cost, seed=lesson.seed)
-        return _best_weight(scores, scores(dev_WF), log_odds=log_odds, lesson=lesson, setting=f"C={cost:g}")
+        scores = fit_svm(train_WF, gold_W, classes=len(labels.tags), cost=cost, seed=lesson.seed)
+        taggers = [
+            Tagger(scores, weighed(log_probabilities, weight=weight, labels=labels)) for weight in TRANSITION_WEIGHTS
+        ]
+        dev_scores = [dev_score(tagger, lesson=lesson, dev_WF=dev_WF) for tagger in taggers]
+        best = int(np.argmax(dev_scores))
+        return Candidate(taggers[best], dev_scores[best], f"C={cost:g}, transitions x {TRANSITION_WEIGHTS[best]:g}")
 
-    tagger, history = search_cost(lesson.costs, task=lesson.head.name, fit=learn)
-    dev_gold_W = np.concatenate([np.empty(0, np.int64), *dev_tags])
+    tagger, history = search_cost(lesson.costs, task=task, fit=learn)
+    dev_gold_W = np.concatenate(
+        [np.empty(0, np.int64), *(tag_ids(row, task=task, labels=labels) for row in lesson.dev)]
+    )
     learnable = np.isin(dev_gold_W, gold_W)  # a tag that train lacks has no probability to calibrate
     temperature = fit_temperature(tagger.scores(dev_WF)[learnable], dev_gold_W[learnable])
     return LearntTask(tagger.scores, temperature, history, transitions=tagger.transitions)
 
 
-def _best_weight(
-    scores: LinearScores,
-    scores_WG: NDArray[np.float32],
-    *,
-    log_odds: NDArray[np.float64],
-    lesson: LinearLesson,
-    setting: str,
-) -> Candidate[Tagger]:
-    """The weight of transitions that is best on dev, the least of equals."""
-    allowed = allowed_transitions(lesson.head.labels)
+def dev_score(tagger: Tagger, *, lesson: LinearLesson, dev_WF: Any) -> float:
+    """Span F1 on the dev rows, in [0, 1]; 1 where there is none.
+
+    Args:
+        tagger: to be scored.
+        lesson: has the dev rows.
+        dev_WF: (words of all dev rows, features).
+    """
     tags = lesson.head.labels.tags
-    ends = np.cumsum([len(split_words(row.text)) for row in lesson.dev])[:-1].astype(np.int64)
-    gold = [known_spans(row.labels[lesson.head.name], labels=None) for row in lesson.dev]
-    candidates = []
-    for weight in TRANSITION_WEIGHTS:
-        transitions = np.where(allowed, weight * log_odds, -np.inf).astype(np.float32)
-        texts = np.split(scores_WG, ends) if lesson.dev else []
-        predicted = [
-            tags_to_spans([tags[tag] for tag in best_path(text_WG, transitions=transitions)]) for text_WG in texts
-        ]
-        tried = f"{setting}, transitions x {weight:g}"
-        candidates.append(Candidate(Tagger(scores, transitions), span_f1(gold, predicted), tried))
-    return max(candidates, key=lambda candidate: candidate.dev_score)
+    gold = [as_spans(row.labels[lesson.head.name]) for row in lesson.dev]
+    ends = np.cumsum([0, *(len(split_words(row.text)) for row in lesson.dev)])
+    scores_WG = tagger.scores(dev_WF)
+    paths = [best_path(scores_WG[left:right], transitions=tagger.transitions) for left, right in pairwise(ends)]
+    return span_f1(gold, [tags_to_spans([tags[tag] for tag in path]) for path in paths])
 
 
-def known_spans(label: object, *, labels: LabelSpace | None) -> list[Span]:
-    """The spans of a row's label, those whose slot is in `labels` (null: all)."""
+def as_spans(label: Label) -> tuple[Span, ...]:
+    """A slot task's label, which is spans."""
     assert isinstance(label, tuple)
-    return [span for span in label if labels is None or span.slot in labels]
+    return label
 
 
-def tag_ids(rows: Sequence[Row], *, task: str, labels: LabelSpace) -> list[NDArray[np.int64]]:
-    """BIO tags of each row's words, as indices into `labels.tags`."""
+def tag_ids(row: Row, *, task: str, labels: LabelSpace) -> NDArray[np.int64]:
+    """BIO tags of the row's words, (words,), as indices into `labels.tags`."""
+    known = [span for span in as_spans(row.labels[task]) if span.slot in labels]
     index = {tag: position for position, tag in enumerate(labels.tags)}
-    return [
-        np.asarray(
-            [
-                index[tag]
-                for tag in spans_to_tags(known_spans(row.labels[task], labels=labels), words=len(split_words(row.text)))
-            ],
-            np.int64,
-        )
-        for row in rows
-    ]
+    tags = spans_to_tags(known, words=len(split_words(row.text)))
+    return np.asarray([index[tag] for tag in tags], np.int64)
 
 
 def log_transitions(tags: Sequence[NDArray[np.int64]], *, labels: LabelSpace) -> NDArray[np.float64]:
@@ -107,7 +100,8 @@ def log_transitions(tags: Sequence[NDArray[np.int64]], *, labels: LabelSpace) ->
     size = len(labels.tags)
     counts = np.full((size + 1, size), SMOOTHING)
     for text in tags:
-        np.add.at(counts, (np.concatenate([[size], text[:-1]]).astype(np.int64)[: len(text)], text), 1.0)
+        for before, after in pairwise([size, *text.tolist()]):
+            counts[before, after] += 1
     log_probabilities: NDArray[np.float64] = np.log(counts / counts.sum(axis=1, keepdims=True))
     return log_probabilities
 
@@ -120,3 +114,8 @@ def allowed_transitions(labels: LabelSpace) -> NDArray[np.bool_]:
         allowed[:, inside] = False
         allowed[[inside - 1, inside], inside] = True
     return allowed
+
+
+def weighed(log_probabilities: NDArray[np.float64], *, weight: float, labels: LabelSpace) -> NDArray[np.float32]:
+    """What transitions add to margins: their weight times their log-probability, -inf where BIO forbids them."""
+    return np.where(allowed_transitions(labels), weight * log_probabilities, -np.inf).astype(np.float32)

@@ -68,7 +68,8 @@ class LinearLesson:
 
     Attributes:
         head: the task and its label space.
-        train: rows to learn from, labelled for the task.
+        train: rows to learn from, labelled for the task with a label of its space.
+        places: where these rows stand among the job's train rows.
         dev: rows to choose C and to calibrate by, labelled for the task.
         costs: values of C to try.
         seed: of all that is random.
@@ -76,6 +77,7 @@ class LinearLesson:
 
     head: TaskHead
     train: Sequence[Row]
+    places: Sequence[int]
     dev: Sequence[Row]
     costs: Sequence[float]
     seed: int
