@@ -133,10 +133,10 @@ def load_model(folder: Path, *, device: str = "auto") -> Model:
     card = read_card(folder)
     match card.kind:
         case "linear":
-            from taskmix.modeling import linear
+            from taskmix.modeling.linear import load_linear
 
-            return linear.load_linear(folder, card)
+            return load_linear(folder, card)
         case "encoder":
-            from taskmix.modeling import encoder
+            from taskmix.modeling.encoder import load_encoder
 
-            return encoder.load_encoder(folder, card, device=device)
+            return load_encoder(folder, card, device=device)

@@ -25,6 +25,8 @@ from taskmix.modeling.calibration import softmax
 from taskmix.modeling.tokens import TokenizedText, batches_by_length, load_tokenizer, pad, tokenize
 
 WEIGHTS_FILE = "model.safetensors"
+HEAD_DROPOUT = 0.1
+"""Between backbone and heads, where the recipe sets no dropout (Devlin et al. 2019, appendix A.3)."""
 TOKENS_PER_FORWARD = 4096
 """Budget of one forward pass at prediction: small enough for a CPU's caches. Arbitrary; answers do not depend on it."""
 
@@ -36,13 +38,16 @@ class MultiTaskEncoder(nn.Module):
         backbone: a transformers encoder whose output has `last_hidden_state`.
         heads: the tasks to answer.
         pooling: `mean` of the text's tokens, or the first (`cls`).
+        dropout: rate between backbone and heads while training.
     """
 
-    def __init__(self, backbone: Any, *, heads: Mapping[str, TaskHead], pooling: str) -> None:
+    def __init__(
+        self, backbone: Any, *, heads: Mapping[str, TaskHead], pooling: str, dropout: float = HEAD_DROPOUT
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.pooling = pooling
-        self.dropout = nn.Dropout(0.1)
+        self.dropout = nn.Dropout(dropout)
         width = int(backbone.config.hidden_size)
         self.heads = nn.ModuleDict({task: nn.Linear(width, output_size(head)) for task, head in heads.items()})
         self.types = {task: head.type for task, head in heads.items()}

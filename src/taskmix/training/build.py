@@ -11,7 +11,7 @@ from taskmix.config.schema import EncoderModel
 from taskmix.errors import TrainingError
 from taskmix.modeling.answers import TaskHead
 from taskmix.modeling.checkpoint import checkpoint_folder, load_backbone
-from taskmix.modeling.encoder import MultiTaskEncoder
+from taskmix.modeling.encoder import HEAD_DROPOUT, MultiTaskEncoder
 from taskmix.modeling.tokens import load_tokenizer
 from taskmix.training.scratch import random_backbone, train_tokenizer
 
@@ -42,7 +42,8 @@ def build_encoder(
         set_dropout(backbone, recipe.dropout)
     if recipe.freeze_embeddings:
         backbone.get_input_embeddings().requires_grad_(False)
-    return MultiTaskEncoder(backbone, heads=heads, pooling=model.pooling), tokenizer
+    dropout = HEAD_DROPOUT if recipe.dropout is None else recipe.dropout
+    return MultiTaskEncoder(backbone, heads=heads, pooling=model.pooling, dropout=dropout), tokenizer
 
 
 def position_limit(backbone: Any, tokenizer: Any) -> int:

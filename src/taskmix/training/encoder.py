@@ -121,6 +121,10 @@ class EncoderTrainer(Trainer):  # type: ignore[misc]  # transformers ships no ty
         assert isinstance(job.model, EncoderModel)
         self._recipe, self._dev, self._heads, self._tokenizer = job.model.recipe, dev, heads, tokenizer
         args = training_arguments(job.model.recipe, seed=job.seed, folder=folder)
+        if args.n_gpu > 1:
+            # The Trainer would split every batch over the GPUs in one process, which is slower than one GPU.
+            logger.warning("training uses one of %d GPUs: start it with torchrun to use them all", args.n_gpu)
+            args._n_gpu = 1
         self._plan = BatchPlan(
             dataset,
             epochs=self._recipe.epochs,
