@@ -22,10 +22,9 @@ evaluation: {{resamples: 100, latency_texts: 5}}
 
 def test_run_on_a_bucket_ends_with_a_champion_and_is_reused(swift: Any, tmp_path: Path) -> None:
     for split, rows in {"train": 30, "dev": 10, "test": 10}.items():
-        lines = [
-            f"{'broken' if row % 2 else 'thanks'} {split} {row},{'high' if row % 2 else 'low'}" for row in range(rows)
-        ]
-        (tmp_path / f"{split}.csv").write_text("\n".join(["text,urgency", *lines, ""]))
+        lines = [f"{('thanks', 'broken')[row % 2]} {split} {row},{('low', 'high')[row % 2]}" for row in range(rows)]
+        odd = ["thanks for nothing,high"] if split == "test" else []
+        (tmp_path / f"{split}.csv").write_text("\n".join(["text,urgency", *lines, *odd, ""]))
     path = tmp_path / "bucket.yaml"
     path.write_text(CONFIG.format(storage=f"{swift.uri}/prefix", folder=tmp_path))
     config = load_config(path)
@@ -34,9 +33,8 @@ def test_run_on_a_bucket_ends_with_a_champion_and_is_reused(swift: Any, tmp_path
     champion = storage.read_json(storage.join(config.storage, "deployments", "taskmix", "champion.json"))
     assert champion["system"] == "svm/single"
     assert b"KFP Executor" in storage.read_bytes(first.log)
-    again = run_locally(
-        config.model_copy(update={"gate": config.gate.model_copy(update={"minimum": {"urgency": 1.0}})})
-    )
+    strict = load_config(path, overrides=["gate.minimum={urgency: 1.0}"])
+    again = run_locally(strict, tell=lambda line: None)
     assert {step.title for step in again.steps if step.reused} == {
         "ingest tickets",
         "finetune svm [urgency]",
