@@ -131,3 +131,91 @@ def test_a_planted_loss_of_three_points_is_refused_and_an_equal_model_accepted(m
     assert decide(project.benchmark("run-1", before)).accepted
     worse = project.evaluate_all(skill={"linear": 0.2, "encoder": 0.87})
     assert not decide(project.benchmark("run-2", worse)).accepted
+
+
+MARGINS = {"accuracy": 0.02, "span_f1": 0.02}
+
+
+def with_margins(make_project, *, test_rows: int, **gate):
+    evaluation = {"resamples": 1000, "latency_texts": 5, "margins": MARGINS}
+    return make_project(test_rows=test_rows, evaluation=evaluation, gate=gate)
+
+
+def evaluated(project, *, encoder: float, seed: int = 1) -> list[str]:
+    return project.evaluate_all(skill={"linear": 0.2, "encoder": encoder}, seed=seed)
+
+
+def test_with_margins_a_planted_loss_of_three_points_is_refused_and_an_equal_model_accepted(make_project):
+    """A bundle that knows 0.3 % less is told from none; one that knows 3 % less is refused, whatever the ranking."""
+    project = with_margins(make_project, test_rows=1200)
+    enthrone(project.benchmark("run-0", evaluated(project, encoder=0.90)))
+    equal = decide(project.benchmark("run-1", evaluated(project, encoder=0.897)))
+    assert equal.accepted, equal.reasons
+    assert sum("not worse by the margin" in reason for reason in equal.reasons) == 3
+    worse = decide(project.benchmark("run-2", evaluated(project, encoder=0.87)))
+    assert not worse.accepted
+    assert "worse, difference \N{MINUS SIGN}" in worse.reasons[0]
+    assert "p of no difference is < 0.001" in worse.reasons[0]
+
+
+def test_too_few_texts_are_refused_with_the_smallest_margin_that_they_can_show(make_project):
+    project = with_margins(make_project, test_rows=100)
+    enthrone(project.benchmark("run-0", evaluated(project, encoder=0.90)))
+    verdict = decide(project.benchmark("run-1", evaluated(project, encoder=0.90, seed=5)))
+    assert not verdict.accepted
+    assert "this test set is too small to tell" in verdict.reasons[0]
+    assert "the smallest margin that it can show is" in verdict.reasons[0]
+
+
+def test_the_champion_itself_may_be_deployed_again_whatever_the_margin(make_project):
+    project = with_margins(make_project, test_rows=60)
+    evaluations = evaluated(project, encoder=0.90)
+    enthrone(project.benchmark("run-0", evaluations))
+    verdict = decide(project.benchmark("run-1", evaluations))
+    assert verdict.accepted
+    assert all("the same bundle answers it in both" in reason for reason in verdict.reasons)
+
+
+def test_without_a_margin_for_every_task_the_scores_alone_decide_and_that_is_told(make_project):
+    project = make_project(evaluation={"resamples": 200, "latency_texts": 5, "margins": {"accuracy": 0.02}})
+    enthrone(project.benchmark("run-0", evaluated(project, encoder=0.8)))
+    verdict = decide(project.benchmark("run-1", evaluated(project, encoder=0.9)))
+    assert verdict.accepted
+    assert "so the scores alone decide" in verdict.reasons[0]
+
+
+def test_the_interval_and_not_the_score_can_be_asked_to_reach_the_minimum(project):
+    evaluations = project.evaluate_all(skill=SKILL)
+    intent = read_report(project.benchmark("run-1", evaluations)).best.tasks["intent"]["accuracy"]
+    between = (intent.value + intent.interval.low) / 2
+    strict = project.changed(gate={"minimum": {"intent": between}, "minimum_by": "interval"})
+    verdict = decide(strict.benchmark("run-2", evaluations))
+    assert not verdict.accepted
+    assert "this test set is too small to tell" in verdict.reasons[0]
+    lower = project.changed(gate={"minimum": {"intent": intent.interval.low - 0.01}, "minimum_by": "interval"})
+    assert decide(lower.benchmark("run-3", evaluations)).accepted
+
+
+def test_calibration_and_latency_are_bounded_where_a_number_is_given(project):
+    evaluations = project.evaluate_all(skill=SKILL)
+    best = read_report(project.benchmark("run-1", evaluations)).best
+    assert [check.rule for check in decide(project.benchmark("run-1", evaluations)).checks] == ["champion"]
+    tight = project.changed(gate={"maximum_ece": 0.001, "maximum_p99_ms": best.speed.p99_ms / 2})
+    refused = decide(tight.benchmark("run-2", evaluations))
+    failed = {check.rule: check.evidence for check in refused.checks if not check.passed}
+    assert set(failed) == {"calibration intent", "calibration topic", "calibration slots", "latency"}
+    assert f"is {best.tasks['intent']['ece'].value:.4f}, allowed is at most 0.0010" in failed["calibration intent"]
+    assert "allowed is at most" in failed["latency"]
+    wide = project.changed(gate={"maximum_ece": 0.9, "maximum_p99_ms": best.speed.p99_ms})
+    assert decide(wide.benchmark("run-3", evaluations)).accepted
+
+
+def test_the_champions_labels_are_looked_at_where_a_number_is_given(make_project):
+    project = with_margins(make_project, test_rows=400, maximum_label_drop=0.3)
+    enthrone(project.benchmark("run-0", evaluated(project, encoder=0.95)))
+    same = decide(project.benchmark("run-1", evaluated(project, encoder=0.949)))
+    assert next(check for check in same.checks if check.rule == "labels").passed
+    lost = decide(project.benchmark("run-2", evaluated(project, encoder=0.3)))
+    labels = next(check for check in lost.checks if check.rule == "labels")
+    assert not labels.passed
+    assert "points of its recall" in labels.evidence

@@ -179,7 +179,7 @@ class EncoderRecipe(Section):
     temperature: float = Field(1.0, gt=0)
     """Of the mixture: a dataset of n rows gets a share of the epoch in proportion to n ** (1 / temperature)."""
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Of the backbone; null keeps the checkpoint's own."""
+    """Of backbone and heads; null keeps the checkpoint's own, and 0.1 before the heads."""
     freeze_embeddings: bool = False
     patience: Positive | None = None
     """Stop after so many epochs without a better dev score; null trains all. The best epoch is kept either way."""
@@ -268,8 +268,17 @@ class Gate(Section):
     """`mean` of the tasks' primary scores, or the name of one task."""
     minimum: dict[str, Share] = {}
     """Task to the least primary score (accuracy, slot F1) on test."""
+    minimum_by: Literal["score", "interval"] = "score"
+    """interval: the low end of the score's interval must reach the minimum, so few test texts cannot pass by luck."""
     must_not_lose_to: Literal["champion", "nothing"] = "champion"
-    """champion: the score ranked by may not be below the served system's on the same test data."""
+    """champion: no task may be worse than the served system's by more than its margin (`evaluation.margins`), shown on
+    the same test data; without margins the score ranked by may not be below the served system's."""
+    maximum_label_drop: Share | None = None
+    """Largest share of one label's (or slot's) right answers that may be lost to the champion; null does not look."""
+    maximum_ece: Share | None = None
+    """Largest expected calibration error of any task; null does not look."""
+    maximum_p99_ms: Annotated[float, Field(gt=0)] | None = None
+    """Largest 99th percentile of the time of one text, on the machine that evaluated; null does not look."""
 
 
 class Deployment(Section):

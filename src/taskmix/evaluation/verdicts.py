@@ -49,16 +49,16 @@ def weigh_cost(measured: Sequence[MeasuredSystem], *, rows: Mapping[str, SystemR
     """Which systems no other beats at their cost, and the cheapest that is not worse than the best.
 
     Args:
-        measured: all systems, best first.
+        measured: all systems, best first. Only those that cost less than the first are tested against it.
         rows: name to its line of the leaderboard.
         config: margins and confidence.
     """
     best = contestant(measured[0])
-    questions: list[Question] = [(contestant(one), best, task) for one in measured[1:] for task in one.answers]
-    tests = compare_family(questions, config=config)
     priced = all(row.usd_per_million_texts is not None for row in rows.values())
     measure: Literal["usd_per_million_texts", "p50_ms"] = "usd_per_million_texts" if priced else "p50_ms"
     costs = {name: _cost(row, measure=measure) for name, row in rows.items()}
+    cheaper = [contestant(one) for one in measured[1:] if costs[one.system.name] < costs[best.name]]
+    tests = compare_family([(one, best, task) for one in cheaper for task in one.answers], config=config)
     not_worse = [best.name, *_shown_not_worse(tests)]
     cheapest = min(not_worse, key=lambda name: costs[name]) if _all_have_margins(tests) else None
     return Economy(
@@ -215,6 +215,8 @@ def _economy_sentence(
             "margin for every task's score."
         )
     cost = _told_cost(rows[cheapest], measure=measure)
+    if cheapest == best and min(rows.values(), key=lambda row: _cost(row, measure=measure)).name == best:
+        return f"{best} is the best system and the cheapest ({cost})."
     if cheapest == best:
         return f"No cheaper system is shown to be not worse than the best, {best} ({cost}), by more than the margins."
     return (

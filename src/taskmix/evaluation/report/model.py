@@ -144,7 +144,7 @@ class Economy(Section):
     """The cheapest system shown to be not worse than the best on any task; null where no margin allows to say it."""
     sentence: str
     tests: tuple[PairedTest, ...]
-    """Every other system against the best, by task."""
+    """Every cheaper system against the best, by task."""
 
 
 class JobRow(Section):
