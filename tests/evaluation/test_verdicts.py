@@ -51,7 +51,7 @@ def test_a_merged_model_that_loses_is_kept_apart_and_the_loss_is_told(make_proje
         assert test.p_difference_adjusted <= 0.05
         assert f"{test.task} {MINUS}" in verdict.sentence
     intent = verdict.tests[0]
-    assert intent.test == "exact McNemar"
+    assert (intent.test, intent.interval.method) == ("exact McNemar", "Tango's score")
     assert (intent.gained - intent.lost) / intent.texts == pytest.approx(intent.difference)
     slots = verdict.tests[2]
     assert slots.test == "approximate randomisation"
