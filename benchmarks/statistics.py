@@ -1,10 +1,10 @@
 """Do the report's statistics hold what they claim? Simulated: coverage of intervals, false alarms, power.
 
-    python benchmarks/statistics.py              # about a minute on one core
+    python benchmarks/statistics.py              # half a minute on one free core
     python benchmarks/statistics.py --trials 50  # quicker and rougher
 
 Worlds with known truth are drawn again and again, and the library's own functions judge each draw as `benchmark` would.
-The trials are as many as fit a minute or so; every rate is printed with its simulation error (Clopper-Pearson, 95 %).
+The number of trials is a bound on the time; every rate is printed with its simulation error (Clopper-Pearson, 95 %).
 """
 
 from __future__ import annotations
