@@ -200,7 +200,11 @@ def test_archive_that_fails_its_checksum_is_corrupt(load: Load, write_tar: Write
         load({"format": "20newsgroups", "uri": str(path)}, GROUP)
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", gzip.compress(b"no tar")])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"<html>not found</html>", gzip.compress(b"no tar", mtime=0)],
+    ids=["empty", "a web page", "a gzip of no tar"],
+)
 def test_file_that_is_no_archive_is_corrupt(load: Load, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.tar.gz").write_bytes(content)
     with pytest.raises(Corrupt, match=r"is damaged or no tar\.gz archive"):
