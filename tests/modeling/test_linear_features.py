@@ -61,8 +61,10 @@ def test_shape_of_a_word(word: str, shape: str) -> None:
     assert word_shape(word) == shape
 
 
-def test_window_terms_of_a_single_word_are_left_out_but_not_where_all_are() -> None:
+def test_window_features_are_the_terms_met_in_train() -> None:
     features = fit_window_features([["go", "home"], ["go", "away"]])
-    assert "0=go" in features.terms
-    assert "0=home" not in features.terms
-    assert "0=home" in fit_window_features([["home"]]).terms
+    assert {"0=go", "0=home", "0=away", "-1=go"} <= set(features.terms)
+    matrix = features.transform([["go", "elsewhere"], ["home"]])
+    assert matrix.shape == (3, len(features))
+    columns = [features.terms.index(term) for term in ("0=go", "-1=go", "0=home")]
+    np.testing.assert_array_equal(matrix[:, columns].toarray(), [[1, 0, 0], [0, 1, 0], [0, 0, 1]])

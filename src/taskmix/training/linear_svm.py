@@ -21,7 +21,7 @@ from taskmix.modeling.linear import LinearScores
 
 logger = logging.getLogger(__name__)
 TOLERANCE = 0.1
-"""Liblinear's own default for this solver. Scikit-learn's, 1e-4, takes several times as long for the same scores."""
+"""Of the dual problem's violation: liblinear's own default for this solver; scikit-learn's, 1e-4, is far stricter."""
 UNSEEN = -30.0
 """Margin of a label that no train row has: far below every margin of the others, so that it is never answered."""
 Fitted = TypeVar("Fitted")
