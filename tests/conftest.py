@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import secrets
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from swift_server import SwiftServer, SwiftUnavailable, install_swift, running_swift
+
+
+def pytest_configure() -> None:
+    """Let tests interrupt their children: a shell starts what it puts in the background with SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ SOURCES = {
     "newsgroups": "20news-bydate/20news-bydate.tar.gz",
 }
 
+TASKS = {"massive": {"intent", "slots"}, "newsgroups": {"topic20", "topic7"}}
+
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_slice_of_real_data_goes_from_ingest_to_a_promoted_champion(
@@ -39,5 +41,5 @@ def test_slice_of_real_data_goes_from_ingest_to_a_promoted_champion(
     (report,) = (tmp_path / "runs").glob("*/report/report.json")
     systems = {system["name"] for system in json.loads(report.read_text())["systems"]}
     assert systems == {"tfidf-svm/single", "minilm/single", "minilm/merged"}
-    champion = json.loads((tmp_path / "deployments").glob("*/champion.json").__next__().read_text())
-    assert set(champion["tasks"]) == {"massive": {"intent", "slots"}, "newsgroups": {"topic20", "topic7"}}[name]
+    (champion,) = (tmp_path / "deployments").glob("*/champion.json")
+    assert set(json.loads(champion.read_text())["record"]["tasks"]) == TASKS[name]
