@@ -1,0 +1,48 @@
+"""The sections `evaluation` and `gate`: how systems are measured, compared and judged."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from taskmix.config.schema.section import Positive, Section, Share
+
+
+class Measurement(Section):
+    """How a job is measured: all of `evaluation` that decides its scorecard."""
+
+    confidence: float = Field(0.95, gt=0.5, lt=1.0)
+    resamples: int = Field(1000, ge=100)
+    """Bootstrap resamples behind every interval."""
+    ece_bins: Positive = 15
+    latency_texts: Positive = 200
+    """Test texts sent one by one to measure latency, after a warm-up."""
+
+
+class Evaluation(Measurement):
+    """How systems are measured and compared."""
+
+    margins: dict[Literal["accuracy", "span_f1"], Annotated[float, Field(gt=0, le=0.5)]] = {}
+    """Score to the loss that is small enough to be called none, e.g. 0.01 for a point; without it nothing can be shown
+    to be as good as something else. To be set before the run."""
+
+
+class Gate(Section):
+    """What the best system must show before it is deployed."""
+
+    rank_by: str = "mean"
+    """`mean` of the tasks' primary scores, or the name of one task."""
+    minimum: dict[str, Share] = {}
+    """Task to the least primary score (accuracy, slot F1) on test."""
+    minimum_by: Literal["score", "interval"] = "score"
+    """interval: the low end of the score's interval must reach the minimum, so few test texts cannot pass by luck."""
+    must_not_lose_to: Literal["champion", "nothing"] = "champion"
+    """champion: no task may be worse than the served system's by more than its margin (`evaluation.margins`), shown on
+    the same test data; without margins the score ranked by may not be below the served system's."""
+    maximum_label_drop: Share | None = None
+    """Largest share of one label's (or slot's) right answers that may be lost to the champion; null does not look."""
+    maximum_ece: Share | None = None
+    """Largest expected calibration error of any task; null does not look."""
+    maximum_p99_ms: Annotated[float, Field(gt=0)] | None = None
+    """Largest 99th percentile of the time of one text, on the machine that evaluated; null does not look."""
