@@ -31,7 +31,7 @@ check: $(INSTALLED) ## lint, format, types and the import rule
 lock: ## pin the newest versions that pyproject.toml allows
 	./.ci/lock requirements.lock
 
-clean: ## remove .venv, caches and builds; runs/ stays
+clean: ## remove .venv, caches and builds; artifacts/ stays
 	rm -rf $(VENV) $(CACHES)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -137,6 +137,6 @@ def test_served_step_runs_in_the_image_for_serving(config: Config, tmp_path: Pat
 
 def test_cluster_needs_images_and_shared_storage(project_root: Path, tmp_path: Path) -> None:
     config = load_config(project_root / "configs" / "quickstart.yaml")
-    with pytest.raises(ConfigError, match=r"(?s)quickstart: 2 problems.*images: not given.*@sha256.*storage: 'runs'"):
+    with pytest.raises(ConfigError, match=r"(?s)2 problems.*images: not given.*@sha256.*storage: 'artifacts'"):
         compile_for_cluster(config, output=tmp_path / "pipeline.yaml", source="quickstart")
     assert not (tmp_path / "pipeline.yaml").exists()

@@ -38,7 +38,7 @@ def predict(
 
     A line is a text, or a JSON object as a server takes it: {"text": "wake me at nine", "tasks": ["intent"]}.
 
-    Example: echo "wake me at nine" | taskmix predict runs/jobs/...
+    Example: echo "wake me at nine" | taskmix predict artifacts/jobs/...
     """
     from taskmix.modeling.system import load_system
     from taskmix.serving.predictor import predict as answer
