@@ -1,4 +1,4 @@
-"""What tests of all parts share: the project's root, the real data beside it, and a real S3 server."""
+"""What tests of all parts share: the project's root, the real data beside it, real servers of S3 and Kubernetes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from crd_schema import CrdSchema, load_schemas
+from kube_api import KubeApi, KubeApiUnavailable, running_kube_api
 from swift_server import SwiftServer, SwiftUnavailable, install_swift, running_swift
 
 
@@ -76,3 +78,24 @@ def swift(swift_server: SwiftServer, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     client.create_bucket(Bucket=bucket.name)
     client.close()
     return bucket
+
+
+@pytest.fixture(scope="session")
+def kube_api(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeApi]:
+    """A real Kubernetes API server with the CRDs of KServe and Trainer, one for all tests of this process."""
+    if not (shared_dir / "envtest/up").exists():
+        pytest.skip("../shared/envtest, a Kubernetes API server for tests, is not there")
+    crds = [shared_dir / f"crds/{kind}.yaml" for kind in ("inferenceservices", "servingruntimes", "trainjobs")]
+    try:
+        with running_kube_api(shared_dir / "envtest", tmp_path_factory.mktemp("kube"), crds=crds) as kube:
+            yield kube
+    except KubeApiUnavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def crd_schemas(shared_dir: Path) -> dict[str, CrdSchema]:
+    """Kind to its published schema, for validating strictly what is sent to a cluster."""
+    if not (shared_dir / "crds").is_dir():
+        pytest.skip("../shared/crds, the published schemas of KServe and Trainer, is not there")
+    return load_schemas(shared_dir / "crds")
