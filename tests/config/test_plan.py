@@ -9,6 +9,7 @@ import pytest
 
 from taskmix.config.load import load_config
 from taskmix.config.plan import Plan, make_plan
+from taskmix.errors import ConfigError
 
 TEXT = dedent("""\
     name: plan
@@ -88,4 +89,35 @@ def test_slices_hold_what_decides_a_result_and_nothing_else(config_file: Path) -
     ):
         assert plan_of(config_file, unrelated).job_slice(job) == before
     for related in ("seed=14", "models.small.recipe={epochs: 9}", "tasks.intent.labels=[a, b]"):
-        assert plan_of(config_file, related).job_slice(job) != before
+        changed = plan_of(config_file, related)
+        assert changed.job_slice(changed.jobs[-1]) != before
+
+
+def test_each_job_is_trained_with_every_seed_and_named_after_it(config_file: Path) -> None:
+    plan = plan_of(config_file, "evaluation.seeds=[5, 6]", "systems=[small/merged, svm/single]")
+    assert [job.name for job in plan.jobs] == [
+        "small.intent+topic+slots@5",
+        "svm.intent@5",
+        "svm.topic@5",
+        "svm.slots@5",
+        "small.intent+topic+slots@6",
+        "svm.intent@6",
+        "svm.topic@6",
+        "svm.slots@6",
+    ]
+    assert plan.jobs[0].title == "small [intent+topic+slots] seed 5"
+    slices = [plan.job_slice(job) for job in (plan.jobs[0], plan.jobs[4])]
+    assert [slice.seed for slice in slices] == [5, 6]
+    assert slices[0].name == slices[1].name == "small.intent+topic+slots", "one folder on storage, two fingerprints"
+    assert [job.seed for job in plan.systems[0].jobs] == [5], "what is deployed is the first seed's"
+
+
+def test_one_seed_in_the_list_is_a_seed_like_the_configurations_own(config_file: Path) -> None:
+    listed, own = plan_of(config_file, "evaluation.seeds=[7]"), plan_of(config_file, "seed=7")
+    assert listed.jobs == own.jobs
+    assert [listed.job_slice(job) for job in listed.jobs] == [own.job_slice(job) for job in own.jobs]
+
+
+def test_a_seed_given_twice_is_refused(config_file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"evaluation\.seeds.*holds 5 more than once; keep one"):
+        plan_of(config_file, "evaluation.seeds=[5, 6, 5]")

@@ -39,8 +39,9 @@ class Project:
     numbers: itertools.count[int]
 
     def job(self, index: int, *, skill: float, seed: int = 1) -> str:
-        """Publish the plan's job of that number; its URI."""
+        """Publish the plan's job of that number; its URI. Another training seed knows other texts."""
         slice = job_slices(make_plan(self.config))[index]
+        seed += 100 * abs(slice.seed - self.config.seed)
         folder = self.folder / f"bundle-{next(self.numbers)}"
         data = list(self.datasets.values())
         return publish_job(slice, datasets=data, root=self.config.storage, folder=folder, skill=skill, seed=seed)
@@ -86,6 +87,12 @@ def project_maker(folder: Path) -> Callable[..., Project]:
         return Project(config, {uri: load_dataset(Path(uri)) for uri in uris}, folder, numbers)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def make_shared_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Project]:
+    """As `make_project`, for projects that a module's tests only read."""
+    return project_maker(tmp_path_factory.mktemp("shared"))
 
 
 @pytest.fixture

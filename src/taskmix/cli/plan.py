@@ -79,10 +79,15 @@ def _job_table(plan: Plan, standings: Mapping[Job, Standing]) -> Table:
     )
     for job in plan.jobs:
         model = plan.config.models[job.model]
-        systems = ", ".join(system.name for system in plan.systems if job in system.jobs)
-        row = (job.model, " + ".join(job.tasks), _made_of(model), model.hardware or "any", systems)
+        systems = ", ".join(system.name for system in plan.systems if job in system.trained)
+        row = (job.model, _asked(job), _made_of(model), model.hardware or "any", systems)
         table.add_row(*row, _state(standings[job], done="trained"))
     return table
+
+
+def _asked(job: Job) -> str:
+    tasks = " + ".join(job.tasks)
+    return f"{tasks}, seed {job.seed}" if job.of_several else tasks
 
 
 def _made_of(model: ModelConfig) -> str:
@@ -122,7 +127,7 @@ def _remarks(plan: Plan, standings: Mapping[str, Standing]) -> list[str]:
     """What the tables cannot say: how much sharing saves, and why something is unknown."""
     from rich.markup import escape
 
-    asked = sum(len(system.jobs) for system in plan.systems)
+    asked = sum(len(system.trained) for system in plan.systems)
     lines = []
     if asked > len(plan.jobs):
         lines.append(f"{asked} models are asked for, {len(plan.jobs)} are trained: systems share the rest.")

@@ -41,7 +41,7 @@ class JobSlice(Section):
 
     @property
     def name(self) -> str:
-        """`<model>.<block>`: the job's folder on storage."""
+        """`<model>.<block>`: the job's folder on storage, whatever the seed."""
         return f"{self.model_name}.{block_name(tuple(self.tasks))}"
 
     @property
@@ -59,20 +59,26 @@ class EvaluationSlice(Section):
 
 @dataclass(frozen=True)
 class Job:
-    """Model x block: one training run and one bundle."""
+    """Model x block at one seed: one training run and one bundle."""
 
     model: str
     tasks: tuple[str, ...]
+    seed: int
+    """Of the training: order of rows, dropout, new weights. The data's draws are the configuration's `seed`."""
+    of_several: bool = False
+    """The plan trains the same at other seeds too, so the names below tell the seed."""
 
     @property
     def name(self) -> str:
-        """`<model>.<block>`, e.g. `minilm.intent+slots`."""
-        return f"{self.model}.{block_name(self.tasks)}"
+        """`<model>.<block>`, e.g. `minilm.intent+slots`; with several seeds `minilm.intent+slots@13`."""
+        seed = f"@{self.seed}" if self.of_several else ""
+        return f"{self.model}.{block_name(self.tasks)}{seed}"
 
     @property
     def title(self) -> str:
-        """For people: `minilm [intent+slots]`."""
-        return f"{self.model} [{block_name(self.tasks)}]"
+        """For people: `minilm [intent+slots]`; with several seeds `minilm [intent+slots] seed 13`."""
+        seed = f" seed {self.seed}" if self.of_several else ""
+        return f"{self.model} [{block_name(self.tasks)}]{seed}"
 
 
 @dataclass(frozen=True)
@@ -82,11 +88,19 @@ class System:
     model: str
     grouping: str
     jobs: tuple[Job, ...]
+    """Of the first seed: what is deployed."""
+    repeats: tuple[tuple[Job, ...], ...] = ()
+    """The same jobs at each further seed: they say how far the scores vary with it."""
 
     @property
     def name(self) -> str:
         """`<model>/<grouping>`, e.g. `minilm/merged`."""
         return f"{self.model}/{self.grouping}"
+
+    @property
+    def trained(self) -> tuple[Job, ...]:
+        """Its jobs at every seed, those of the first before all."""
+        return (*self.jobs, *(job for repeat in self.repeats for job in repeat))
 
 
 @dataclass(frozen=True)
@@ -98,8 +112,10 @@ class Plan:
 
     @property
     def jobs(self) -> tuple[Job, ...]:
-        """Every job once, in the order of the systems."""
-        return tuple(dict.fromkeys(job for system in self.systems for job in system.jobs))
+        """Every job once, in the order of the systems; those of further seeds last."""
+        first = [job for system in self.systems for job in system.jobs]
+        further = [job for system in self.systems for job in system.trained]
+        return tuple(dict.fromkeys([*first, *further]))
 
     def dataset_slice(self, name: str) -> DatasetSlice:
         """The slice that `ingest` of dataset `name` gets."""
@@ -110,7 +126,7 @@ class Plan:
         """The slice that `finetune` of `job` gets; hardware is no part of it, since it decides no result."""
         model = self.config.models[job.model].model_copy(update={"hardware": None})
         tasks = {task: self.config.tasks[task] for task in job.tasks}
-        return JobSlice(model_name=job.model, seed=self.config.seed, model=model, tasks=tasks)
+        return JobSlice(model_name=job.model, seed=job.seed, model=model, tasks=tasks)
 
     def evaluation_slice(self) -> EvaluationSlice:
         """The slice that every `evaluate` gets; margins are no part of it, since they decide no score."""
@@ -132,6 +148,11 @@ def blocks(config: Config, grouping: str) -> tuple[tuple[str, ...], ...]:
     if partition == "all":
         return (tuple(order),)
     return tuple(tuple(sorted(block, key=order.index)) for block in partition)
+
+
+def training_seeds(config: Config) -> tuple[int, ...]:
+    """What each job is trained with: `evaluation.seeds`, or the configuration's own seed; the first is deployed."""
+    return config.evaluation.seeds or (config.seed,)
 
 
 def make_plan(config: Config) -> Plan:
@@ -158,4 +179,9 @@ def make_plan(config: Config) -> Plan:
 
 
 def _system(config: Config, model: str, grouping: str) -> System:
-    return System(model, grouping, tuple(Job(model, block) for block in blocks(config, grouping)))
+    seeds = training_seeds(config)
+    first, *further = [
+        tuple(Job(model, block, seed, of_several=len(seeds) > 1) for block in blocks(config, grouping))
+        for seed in seeds
+    ]
+    return System(model, grouping, first, tuple(further))

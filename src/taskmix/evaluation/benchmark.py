@@ -8,9 +8,10 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from taskmix import __version__, storage
-from taskmix.config.plan import Plan, System, make_plan
+from taskmix.config.plan import Job, Plan, System, make_plan, training_seeds
 from taskmix.config.schema import Config
 from taskmix.errors import EvaluationError
 from taskmix.evaluation.leaderboard import compare_systems, hourly_price, leaderboard, measure_systems, rank
@@ -72,11 +73,12 @@ def make_report(plan: Plan, evaluated: Mapping[str, Evaluated], *, run: str, rec
     ranked = rank(measure_systems(plan, evaluated), by=by)
     systems = leaderboard(plan, ranked, records=records)
     rows = {row.name: row for row in systems}
-    users = {job: tuple(row.name for row in systems if job in row.jobs) for job in evaluated}
-    jobs = list(dict.fromkeys(job for row in systems for job in row.jobs))
+    trained = {system.name: system.trained for system in plan.systems}
+    users = {job.name: tuple(row.name for row in systems if job in trained[row.name]) for job in plan.jobs}
+    deployed = list(dict.fromkeys(job for row in systems for job in row.jobs))
     details = [
         TaskDetail(job=job, systems=users[job], card=evaluated[job].scorecard.tasks[task])
-        for job in jobs
+        for job in deployed
         for task in evaluated[job].scorecard.tasks
     ]
     origins = _earlier_runs(plan.config, run=run)
@@ -90,7 +92,10 @@ def make_report(plan: Plan, evaluated: Mapping[str, Evaluated], *, run: str, rec
         comparisons=compare_systems(ranked, by=by),
         verdicts=merge_verdicts(ranked, rows=rows, config=plan.config),
         economy=weigh_cost(ranked, rows=rows, config=plan.config),
-        jobs=tuple(_job_row(plan, evaluated[job], systems=users[job], origins=origins) for job in jobs),
+        jobs=tuple(
+            _job_row(plan, job, evaluated[job.name], systems=users[job.name], origins=origins)
+            for job in sorted(plan.jobs, key=lambda job: (*deployed, job.name).index(job.name))
+        ),
         details=tuple(details[:MAX_DETAILS]),
         details_left_out=tuple(f"{detail.job} / {detail.card.task}" for detail in details[MAX_DETAILS:]),
         datasets=_dataset_rows(evaluated.values()),
@@ -99,11 +104,13 @@ def make_report(plan: Plan, evaluated: Mapping[str, Evaluated], *, run: str, rec
 
 
 def _by_job(plan: Plan, evaluated: Sequence[Evaluated]) -> dict[str, Evaluated]:
-    """The evaluation of each job of the plan."""
-    expected = [job.name for job in plan.jobs]
+    """The evaluation of each job of the plan, by the job's name."""
+    expected = {(plan.job_slice(job).name, job.seed): job.name for job in plan.jobs}
     found: dict[str, Evaluated] = {}
     for one in evaluated:
-        name = one.scorecard.job.name
+        facts = one.scorecard.job
+        seed = training_seeds(plan.config)[0] if facts.seed is None else facts.seed
+        name = expected.get((facts.name, seed), f"{facts.name}@{seed}")
         if name in found:
             raise EvaluationError(
                 f"job '{name}' is given by two evaluations, {found[name].uri} and {one.uri}; give one"
@@ -114,12 +121,12 @@ def _by_job(plan: Plan, evaluated: Sequence[Evaluated]) -> dict[str, Evaluated]:
                 f"{one.uri}: was measured with {one.scorecard.slice.model_dump(mode='json')}, the configuration says "
                 f"{plan.evaluation_slice().model_dump(mode='json')}; evaluate job '{name}' again"
             )
-    if missing := [name for name in expected if name not in found]:
+    if missing := [name for name in expected.values() if name not in found]:
         raise EvaluationError(
-            f"the configuration's systems need the jobs {expected}, but there is no evaluation of {missing}; evaluate "
-            "these too"
+            f"the configuration's systems need the jobs {list(expected.values())}, but there is no evaluation of "
+            f"{missing}; evaluate these too"
         )
-    return {name: found[name] for name in expected}
+    return {name: found[name] for name in expected.values()}
 
 
 def _check_same_data(evaluated: Mapping[str, Evaluated]) -> None:
@@ -138,26 +145,29 @@ def _check_same_data(evaluated: Mapping[str, Evaluated]) -> None:
 
 def _write_record(system: System, evaluated: Mapping[str, Evaluated], *, run: str, folder: str) -> str:
     """Write what the system is made of; serving loads it by this record."""
-    parts = [(job, evaluated[job.name]) for job in system.jobs]
     record = {
         "name": system.name,
         "model": system.model,
         "grouping": system.grouping,
-        "tasks": {task: one.scorecard.job.bundle for job, one in parts for task in job.tasks},
-        "bundles": [
-            {
-                "uri": one.scorecard.job.bundle,
-                "tasks": list(job.tasks),
-                "evaluation": one.uri,
-                "manifest": one.scorecard.job.manifest,
-            }
-            for job, one in parts
-        ],
+        "tasks": {task: evaluated[job.name].scorecard.job.bundle for job in system.jobs for task in job.tasks},
+        "bundles": [_bundle_entry(job, evaluated[job.name]) for job in system.jobs],
+        "repeats": [_bundle_entry(job, evaluated[job.name]) for jobs in system.repeats for job in jobs],
         "run": run,
     }
     uri = storage.join(folder, "systems", f"{system.model}.{system.grouping}.json")
     storage.write_json(uri, record, replace=True)
     return uri
+
+
+def _bundle_entry(job: Job, one: Evaluated) -> dict[str, Any]:
+    facts = one.scorecard.job
+    return {
+        "uri": facts.bundle,
+        "tasks": list(job.tasks),
+        "seed": job.seed,
+        "evaluation": one.uri,
+        "manifest": facts.manifest,
+    }
 
 
 def _earlier_runs(config: Config, *, run: str) -> dict[str, str]:
@@ -170,18 +180,21 @@ def _earlier_runs(config: Config, *, run: str) -> dict[str, str]:
     for info in sorted(storage.list_objects(runs), key=lambda info: info.key):
         other, _, name = info.key.partition("/systems/")
         if name and other != run and name.split(".")[0] in config.models:
-            for bundle in storage.read_json(storage.join(runs, info.key))["bundles"]:
+            record = storage.read_json(storage.join(runs, info.key))
+            for bundle in (*record["bundles"], *record.get("repeats", ())):
                 origins.setdefault(bundle["manifest"], other)
     return origins
 
 
-def _job_row(plan: Plan, one: Evaluated, *, systems: tuple[str, ...], origins: Mapping[str, str]) -> JobRow:
+def _job_row(
+    plan: Plan, planned: Job, one: Evaluated, *, systems: tuple[str, ...], origins: Mapping[str, str]
+) -> JobRow:
     job = one.scorecard.job
-    model = job.name.split(".")[0]
-    price = hourly_price(plan, model)
+    price = hourly_price(plan, planned.model)
     return JobRow(
-        name=job.name,
-        model=model,
+        name=planned.name,
+        model=planned.model,
+        seed=planned.seed,
         kind=job.kind,
         tasks=job.tasks,
         systems=systems,

@@ -13,10 +13,10 @@ from taskmix.errors import Incomplete, NotFound
 from taskmix.evaluation.checks import EQUAL, Check
 from taskmix.evaluation.comparisons import Contestant, compare_family
 from taskmix.evaluation.labels import check_labels
-from taskmix.evaluation.leaderboard import MEAN, difference, score_answers
 from taskmix.evaluation.report.figures import interval_points, p_value, points, points_apart
 from taskmix.evaluation.report.model import PairedTest, Report
 from taskmix.evaluation.scorecard import Evaluated, read_evaluation
+from taskmix.evaluation.system_scores import MEAN, difference, score_answers
 from taskmix.modeling.system import SystemRecord
 
 RULE = "champion"

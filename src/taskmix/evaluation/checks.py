@@ -33,7 +33,7 @@ def check_calibration(report: Report) -> list[Check]:
     if most is None:
         return []
     checks = []
-    for task, scores in report.best.tasks.items():
+    for task, scores in report.best.deployed.items():
         value = scores["ece"].value
         found = "undefined" if value is None else f"{value:.4f}"
         evidence = (
@@ -59,7 +59,7 @@ def check_latency(report: Report) -> list[Check]:
 
 def _reaches(report: Report, task: str, least: float) -> Check:
     name = report.primary[task]
-    score = report.best.tasks[task][name]
+    score = report.best.deployed[task][name]
     found = "undefined" if score.value is None else f"{score.value:.4f}"
     evidence = f"{name} of {report.best.name} is {found}, required is at least {least:.4f}"
     passed = score.value is not None and score.value >= least - EQUAL

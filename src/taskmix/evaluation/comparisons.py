@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.special import ndtri
 
 from taskmix.config.plan import EvaluationSlice
 from taskmix.config.schema import Config
 from taskmix.evaluation.intervals import TANGO, Interval, Resampled, interval
-from taskmix.evaluation.leaderboard import SystemScores
 from taskmix.evaluation.metrics import span_counts
 from taskmix.evaluation.paired import (
     approximate_randomisation,
@@ -33,6 +33,7 @@ from taskmix.evaluation.paired import (
 from taskmix.evaluation.predictions import ClassificationPredictions, SlotPredictions
 from taskmix.evaluation.report.model import PairedTest
 from taskmix.evaluation.scorecard import Evaluated
+from taskmix.evaluation.system_scores import SystemScores
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,14 @@ def compare_on_task(ours: Contestant, theirs: Contestant, *, task: str, config: 
     )
     if first.scorecard.job.manifest == second.scorecard.job.manifest:
         return about.test(difference=0.0, shared=True)
+    apart = ours.scores.samples[task].minus(theirs.scores.samples[task])
+    if apart.seeds > 1:
+        return _compare_over_seeds(about, apart)
     if isinstance(our_answers, ClassificationPredictions) and isinstance(their_answers, ClassificationPredictions):
         return _compare_accuracies(about, our_answers, their_answers)
     assert isinstance(our_answers, SlotPredictions)
     assert isinstance(their_answers, SlotPredictions)
     slice = EvaluationSlice(seed=config.seed, evaluation=config.evaluation)
-    apart = ours.scores.samples[task].minus(theirs.scores.samples[task])
     return _compare_f1s(about, our_answers, their_answers, apart=apart, dataset=card.dataset, slice=slice)
 
 
@@ -119,10 +122,8 @@ class _About:
         p_difference: float | None = None,
         p_not_worse: float | None = None,
         p_equivalent: float | None = None,
+        several_seeds: bool = False,
     ) -> PairedTest:
-        test: Literal["exact McNemar", "approximate randomisation"] = (
-            "exact McNemar" if self.score == "accuracy" else "approximate randomisation"
-        )
         one, both = (
             None if standard_error is None else detectable_margin(standard_error, alpha=self.alpha, two_sided=two)
             for two in (False, True)
@@ -138,7 +139,7 @@ class _About:
             interval=found,
             gained=gained,
             lost=lost,
-            test=test,
+            test=_test_name(self.score, several_seeds=several_seeds),
             p_difference=p_difference,
             margin=self.margin,
             p_not_worse=p_not_worse,
@@ -199,6 +200,36 @@ def _compare_f1s(
         p_not_worse=below,
         p_equivalent=None if below is None or above is None else max(below, above),
     )
+
+
+def _compare_over_seeds(about: _About, apart: Resampled) -> PairedTest:
+    """Both levels of chance are in the resamples, so every question is put to these, whatever the score's kind."""
+    if apart.value is None:
+        return about.test(difference=None, several_seeds=True)
+    samples = apart.samples[~np.isnan(apart.samples)]
+    tail = float(np.quantile(samples, 1 - about.alpha) - np.median(samples))
+    lower, upper = (_not_below(one, threshold=0.0, texts=about.texts) for one in (apart, apart.negated()))
+    below = above = None
+    if about.margin is not None:
+        below = _not_below(apart, threshold=-about.margin, texts=about.texts)
+        above = _not_below(apart.negated(), threshold=-about.margin, texts=about.texts)
+    return about.test(
+        difference=apart.value,
+        found=interval(apart, confidence=1 - about.alpha),
+        standard_error=tail / float(ndtri(1 - about.alpha)) if tail > 0 else None,
+        p_difference=min(1.0, 2 * min(lower, upper)),
+        p_not_worse=below,
+        p_equivalent=None if below is None or above is None else max(below, above),
+        several_seeds=True,
+    )
+
+
+def _test_name(
+    score: str, *, several_seeds: bool
+) -> Literal["exact McNemar", "approximate randomisation", "two-level bootstrap"]:
+    if several_seeds:
+        return "two-level bootstrap"
+    return "exact McNemar" if score == "accuracy" else "approximate randomisation"
 
 
 def _not_below(apart: Resampled, *, threshold: float, texts: int) -> float:

@@ -64,6 +64,7 @@ def evaluate(job: str, *, slice: EvaluationSlice, datasets: Sequence[str], load:
             return target
         facts = JobFacts(
             name=card.job.name,
+            seed=card.job.seed,
             uri=job,
             bundle=bundle,
             manifest=manifest.sha256,

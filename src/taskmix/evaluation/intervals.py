@@ -28,6 +28,7 @@ DEFINED_SHARE = 0.95
 TIE = 1e-12
 """Resamples closer than this to the value equal it: they come of sums of floats."""
 BCA, PERCENTILE, TANGO = "BCa bootstrap", "percentile bootstrap", "Tango's score"
+TWO_LEVEL = "two-level bootstrap"
 
 
 class Interval(Section):
@@ -38,7 +39,7 @@ class Interval(Section):
     confidence: float
     method: str = PERCENTILE
     """`BCa bootstrap`; `percentile bootstrap` where BCa is undefined (all resamples on one side, no acceleration);
-    `Tango's score` for the difference of two accuracies."""
+    `Tango's score` for the difference of two accuracies; `two-level bootstrap` over texts and seeds, see `seeds`."""
     resamples: int | None = None
     """Null where the method needs none."""
 
@@ -51,12 +52,14 @@ class Resampled:
         value: of the whole test set; null where undefined.
         samples: (resamples,) NaN where undefined.
         deviations: dataset to (rows,), the mean of the scores with one row left out minus each of these; empty where
-            leaving out some row makes the score undefined.
+            leaving out some row makes the score undefined, and over several seeds.
+        seeds: how many training seeds the score is a mean over; of a difference, of the side that has more.
     """
 
     value: float | None
     samples: Array
     deviations: Mapping[str, Array]
+    seeds: int = 1
 
     def minus(self, other: Resampled) -> Resampled:
         """The difference to another score on the same resamples of the same rows."""
@@ -64,12 +67,13 @@ class Resampled:
         shared = self.deviations.keys() & other.deviations.keys()
         complete = shared == self.deviations.keys() == other.deviations.keys()
         apart = {name: self.deviations[name] - other.deviations[name] for name in sorted(shared)} if complete else {}
-        return Resampled(value, self.samples - other.samples, apart)
+        return Resampled(value, self.samples - other.samples, apart, max(self.seeds, other.seeds))
 
     def negated(self) -> Resampled:
         """The same with its sign turned: what is below becomes above."""
         value = None if self.value is None else -self.value
-        return Resampled(value, -self.samples, {name: -found for name, found in self.deviations.items()})
+        turned = {name: -found for name, found in self.deviations.items()}
+        return Resampled(value, -self.samples, turned, self.seeds)
 
     def bca(self) -> tuple[float, float] | None:
         """Bias correction z0 and acceleration (Efron 1987); null where one is undefined.
@@ -154,7 +158,7 @@ def interval(resampled: Resampled, *, confidence: float) -> Interval | None:
         low=float(low),
         high=float(high),
         confidence=confidence,
-        method=PERCENTILE if corrected is None else BCA,
+        method=TWO_LEVEL if resampled.seeds > 1 else PERCENTILE if corrected is None else BCA,
         resamples=int(samples.size),
     )
 

@@ -7,40 +7,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from taskmix.config.plan import EvaluationSlice, Plan, System
-from taskmix.evaluation.intervals import Interval, Resampled, interval, mean_of
+from taskmix.config.plan import Plan, System, training_seeds
 from taskmix.evaluation.latency import add_up, over_datasets
-from taskmix.evaluation.metrics import Measure, frame_exact_match, task_measures
-from taskmix.evaluation.report.model import Comparison, SystemRow
-from taskmix.evaluation.scorecard import Evaluated, Score, SystemSpeed
-from taskmix.evaluation.scoring import make_score, sample_measures
-
-MEAN = "mean"
-
-
-@dataclass(frozen=True)
-class SystemScores:
-    """What a system is worth, by the predictions of its jobs.
-
-    Attributes:
-        scores: `mean` and each task's primary score.
-        frames: dataset to the exact match of the whole frame.
-        samples: for each key of `scores` its resamples: the same one at the same position in every system that is
-            measured on the same test data with the same settings.
-    """
-
-    scores: Mapping[str, Score]
-    frames: Mapping[str, Score]
-    samples: Mapping[str, Resampled]
+from taskmix.evaluation.report.model import Comparison, SeedRow, SystemRow
+from taskmix.evaluation.scorecard import Evaluated, SystemSpeed
+from taskmix.evaluation.system_scores import MEAN, Answers, SystemScores, difference, score_answers, score_over_seeds
 
 
 @dataclass(frozen=True)
 class MeasuredSystem:
-    """A system of the plan, the evaluation of the job that answers each task, and its scores."""
+    """A system of the plan, its scores, and who answers each task.
+
+    Attributes:
+        system: of the plan.
+        answers: who answers each task in what is deployed: the jobs of the first seed.
+        scores: over all seeds.
+        seeds: each training seed's own scores, in the plan's order; one at least.
+    """
 
     system: System
-    answers: Mapping[str, Evaluated]
+    answers: Answers
     scores: SystemScores
+    seeds: tuple[SystemScores, ...]
 
 
 def measure_systems(plan: Plan, evaluated: Mapping[str, Evaluated]) -> list[MeasuredSystem]:
@@ -50,34 +38,16 @@ def measure_systems(plan: Plan, evaluated: Mapping[str, Evaluated]) -> list[Meas
         plan: systems and settings.
         evaluated: job name to its evaluation; all jobs of one task on the same test data.
     """
+    slice = plan.evaluation_slice()
     measured = []
     for system in plan.systems:
-        answers = {task: evaluated[job.name] for job in system.jobs for task in job.tasks}
-        measured.append(MeasuredSystem(system, answers, score_answers(answers, slice=plan.evaluation_slice())))
+        repeats: list[Answers] = [
+            {task: evaluated[job.name] for job in jobs for task in job.tasks} for jobs in (system.jobs, *system.repeats)
+        ]
+        seeds = tuple(score_answers(answers, slice=slice) for answers in repeats)
+        scores = seeds[0] if len(seeds) == 1 else score_over_seeds(repeats, slice=slice)
+        measured.append(MeasuredSystem(system, repeats[0], scores, seeds))
     return measured
-
-
-def score_answers(answers: Mapping[str, Evaluated], *, slice: EvaluationSlice) -> SystemScores:
-    """The scores of a system, computed from stored predictions.
-
-    Args:
-        answers: task to the evaluation of the job that answers it.
-        slice: seed, resamples, confidence, bins.
-    """
-    scores: dict[str, Score] = {}
-    samples: dict[str, Resampled] = {}
-    frames: dict[str, Score] = {}
-    for dataset, measures in _measures(answers, slice=slice).items():
-        drawn = sample_measures(measures, dataset=dataset, slice=slice)
-        for name, measure in measures.items():
-            score = make_score(measure.score(), samples=drawn[name], confidence=slice.evaluation.confidence)
-            if name == _frame_key(dataset):
-                frames[dataset] = score
-            else:
-                scores[name], samples[name] = score, drawn[name]
-    samples[MEAN] = mean_of([samples[task] for task in answers])
-    tasks = [scores[task] for task in answers]
-    return SystemScores({MEAN: _mean(tasks, samples[MEAN], slice=slice), **scores}, frames, samples)
 
 
 def rank(measured: Sequence[MeasuredSystem], *, by: str) -> list[MeasuredSystem]:
@@ -99,16 +69,6 @@ def leaderboard(plan: Plan, ranked: Sequence[MeasuredSystem], *, records: Mappin
         records: system name to the URI of its record.
     """
     return tuple(_row(plan, system, position, records) for position, system in enumerate(ranked, start=1))
-
-
-def difference(ours: SystemScores, theirs: SystemScores, *, score: str) -> tuple[float | None, Interval | None]:
-    """One system's score minus another's, with the interval of the paired bootstrap; null where undefined."""
-    first, second = ours.scores[score], theirs.scores[score]
-    if first.value is None or second.value is None:
-        return None, None
-    found = first.interval or second.interval
-    samples = ours.samples[score].minus(theirs.samples[score])
-    return first.value - second.value, interval(samples, confidence=found.confidence) if found else None
 
 
 def compare(system: MeasuredSystem, against: MeasuredSystem, *, score: str) -> Comparison:
@@ -151,39 +111,10 @@ def hourly_price(plan: Plan, model: str) -> float | None:
     return profile.usd_per_hour if profile and profile.usd_per_hour > 0 else None
 
 
-def _frame_key(dataset: str) -> str:
-    """Key of a dataset's frame among its tasks' names, which hold no colon."""
-    return f"frame:{dataset}"
-
-
-def _measures(answers: Mapping[str, Evaluated], *, slice: EvaluationSlice) -> dict[str, dict[str, Measure]]:
-    """Dataset to the primary measure of each of its tasks, and the frame's where there are several."""
-    tasks: dict[str, list[str]] = {}
-    for task, evaluated in answers.items():
-        tasks.setdefault(evaluated.scorecard.tasks[task].dataset, []).append(task)
-    measures: dict[str, dict[str, Measure]] = {}
-    for dataset, names in tasks.items():
-        rows = answers[names[0]].scorecard.tasks[names[0]].test_rows
-        predictions = {task: answers[task].predictions[task] for task in names}
-        bins = slice.evaluation.ece_bins
-        measures[dataset] = {task: task_measures(predictions[task], rows=rows, ece_bins=bins)[0] for task in names}
-        if len(names) > 1:
-            measures[dataset][_frame_key(dataset)] = frame_exact_match(list(predictions.values()), rows=rows)
-    return measures
-
-
-def _mean(scores: Sequence[Score], samples: Resampled, *, slice: EvaluationSlice) -> Score:
-    values = [score.value for score in scores if score.value is not None]
-    if len(values) < len(scores):
-        note = "undefined: the score of a task is"
-        return Score(value=None, numerator=sum(values), denominator=0.0, note=note)
-    return make_score((sum(values), float(len(values))), samples=samples, confidence=slice.evaluation.confidence)
-
-
 def _row(plan: Plan, measured: MeasuredSystem, position: int, records: Mapping[str, str]) -> SystemRow:
     system = measured.system
-    jobs = {evaluated.scorecard.job.name: evaluated.scorecard.job for evaluated in measured.answers.values()}
-    seconds = sum(job.training_seconds for job in jobs.values())
+    jobs = list({evaluated.uri: evaluated.scorecard.job for evaluated in measured.answers.values()}.values())
+    seconds = sum(job.training_seconds for job in jobs)
     speed, by_dataset = system_speed(measured)
     price = hourly_price(plan, system.model)
     return SystemRow(
@@ -193,15 +124,30 @@ def _row(plan: Plan, measured: MeasuredSystem, position: int, records: Mapping[s
         grouping=system.grouping,
         ranked=measured.scores.scores[plan.config.gate.rank_by],
         mean=measured.scores.scores[MEAN],
-        tasks={task: evaluated.scorecard.tasks[task].scores for task, evaluated in measured.answers.items()},
+        tasks={task: dict(scores) for task, scores in measured.scores.tasks.items()},
         frames=dict(measured.scores.frames),
+        seeds=_seed_rows(plan, measured),
         speed=speed,
         speed_by_dataset=by_dataset,
-        jobs=tuple(jobs),
-        bytes=sum(job.bytes for job in jobs.values()),
-        parameters=sum(job.parameters for job in jobs.values()),
+        jobs=tuple(job.name for job in system.jobs),
+        bytes=sum(job.bytes for job in jobs),
+        parameters=sum(job.parameters for job in jobs),
         training_seconds=seconds,
         training_usd=None if price is None else seconds / 3600 * price,
         usd_per_million_texts=None if price is None else 1e6 / speed.texts_per_s / 3600 * price,
         record=records[system.name],
+    )
+
+
+def _seed_rows(plan: Plan, measured: MeasuredSystem) -> tuple[SeedRow, ...]:
+    """Each seed's scores, where there are several."""
+    if len(measured.seeds) == 1:
+        return ()
+    return tuple(
+        SeedRow(
+            seed=seed,
+            ranked=scores.scores[plan.config.gate.rank_by],
+            tasks={task: dict(found) for task, found in scores.tasks.items()},
+        )
+        for seed, scores in zip(training_seeds(plan.config), measured.seeds, strict=True)
     )

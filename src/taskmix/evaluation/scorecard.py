@@ -150,6 +150,9 @@ class JobFacts(Section):
     """The trained job behind the scores."""
 
     name: str
+    """`<model>.<block>`, whatever the seed."""
+    seed: int | None = None
+    """Of its training; null in scorecards of before seeds were told."""
     uri: str
     bundle: str
     """URI."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from taskmix.config.schema.section import Positive, Section, Share
 
@@ -26,6 +26,16 @@ class Evaluation(Measurement):
     margins: dict[Literal["accuracy", "span_f1"], Annotated[float, Field(gt=0, le=0.5)]] = {}
     """Score to the loss that is small enough to be called none, e.g. 0.01 for a point; without it nothing can be shown
     to be as good as something else. To be set before the run."""
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Every job is trained once with each of these; none means once, with `seed`. Scores are then means over the seeds,
+    and their intervals hold the seeds' spread too. What is deployed is trained with the first: see decisions/0030."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _once_each(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+            raise ValueError(f"holds {', '.join(map(str, twice))} more than once; keep one")
+        return seeds
 
 
 class Gate(Section):

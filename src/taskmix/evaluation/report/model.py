@@ -18,6 +18,14 @@ from taskmix.evaluation.scorecard import Score, SystemSpeed, TaskScorecard
 REPORT_FILE = "report.json"
 
 
+class SeedRow(Section):
+    """What a system is worth at one training seed."""
+
+    seed: int
+    ranked: Score
+    tasks: dict[str, dict[str, Score]]
+
+
 class SystemRow(Section):
     """One line of the leaderboard: what the system is worth and what it costs."""
 
@@ -30,7 +38,8 @@ class SystemRow(Section):
     mean: Score
     """Mean of the tasks' primary scores."""
     tasks: dict[str, dict[str, Score]]
-    """Task to its scores by name, the primary one first."""
+    """Task to its scores by name, the primary one first. With several seeds the means over them, as are `ranked`,
+    `mean` and `frames`; what is deployed are the first seed's jobs, whose own scores are `deployed`."""
     frames: dict[str, Score]
     """Dataset to the exact match of the whole frame, where the dataset has several tasks."""
     speed: SystemSpeed
@@ -45,6 +54,13 @@ class SystemRow(Section):
     """Of serving at the measured throughput on the training hardware; null where the hardware has no price."""
     record: str
     """URI of the system's record."""
+    seeds: tuple[SeedRow, ...] = ()
+    """Each training seed's scores, where there are several; the first is what is deployed."""
+
+    @property
+    def deployed(self) -> dict[str, dict[str, Score]]:
+        """Task to its scores by name, of the jobs that would be deployed."""
+        return self.seeds[0].tasks if self.seeds else self.tasks
 
 
 class Comparison(Section):
@@ -77,8 +93,8 @@ class PairedTest(Section):
     """Accuracy: texts that only the system answers rightly; null for F1."""
     lost: int | None = None
     """Accuracy: texts that only the other answers rightly; null for F1."""
-    test: Literal["exact McNemar", "approximate randomisation"]
-    """Of the difference."""
+    test: Literal["exact McNemar", "approximate randomisation", "two-level bootstrap"]
+    """Of the difference; the last where a side has several training seeds."""
     p_difference: float | None = None
     """Of 'equally good'. Every p is followed by the same after Holm's correction for its family."""
     p_difference_adjusted: float | None = None
@@ -152,6 +168,7 @@ class JobRow(Section):
 
     name: str
     model: str
+    seed: int | None = None
     kind: str
     tasks: tuple[str, ...]
     systems: tuple[str, ...]

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
+from statistics import stdev
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from taskmix.evaluation.report import figures
 from taskmix.evaluation.report.charts import interval_panels, model_colours, words
-from taskmix.evaluation.report.model import Report
+from taskmix.evaluation.report.model import Report, SystemRow
 from taskmix.evaluation.report.reliability import reliability_diagram
 from taskmix.evaluation.report.scatter import AXES, Cost, quality_against
 from taskmix.evaluation.scorecard import Confusion, TaskScorecard
@@ -54,6 +55,19 @@ def weakest_first(card: TaskScorecard) -> list[Any]:
     return sorted((row for row in card.per_label if row.f1 is not None), key=lambda row: (row.f1, row.label))
 
 
+def seed_spread(row: SystemRow) -> float | None:
+    """Standard deviation of the ranked score over the training seeds; null where a score is undefined."""
+    values = [seed.ranked.value for seed in row.seeds if seed.ranked.value is not None]
+    return stdev(values) if len(values) == len(row.seeds) else None
+
+
+def seed_ends(row: SystemRow, task: str, name: str) -> tuple[float | None, float | None]:
+    """The lowest and the highest of one score over the training seeds."""
+    values = [seed.tasks[task][name].value for seed in row.seeds]
+    defined = [value for value in values if value is not None]
+    return (min(defined), max(defined)) if defined else (None, None)
+
+
 def check_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
     """The data card's checks as lines: what was counted, and the counts."""
     found = [(CHECK_NAMES.get(name, words(name)), _tell(value)) for name, value in card.get("checks", {}).items()]
@@ -76,6 +90,7 @@ def _content(report: Report) -> dict[str, Any]:
     return {
         "report": report,
         "best": best,
+        "by": by(report),
         "colours": model_colours(report),
         "panels": interval_panels(report),
         "scatters": _scatters(report),
@@ -147,6 +162,8 @@ def _environment(*, autoescape: bool) -> Environment:
         weakest_first,
         check_rows,
         reliability_diagram,
+        seed_spread,
+        seed_ends,
         cell,
     )
     environment.filters.update({function.__name__: function for function in named})
