@@ -1,14 +1,12 @@
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from taskmix.data.schema import LabelSpace, tags_to_spans
 from taskmix.errors import BundleError, UnknownTask
 from taskmix.modeling.answers import Answer, ClassificationAnswer, SlotsAnswer
 from taskmix.modeling.bundle import BundleCard, load_model, write_card
-from taskmix.modeling.linear import LinearClassifier, LinearScores, LinearWeights, best_path, load_linear
+from taskmix.modeling.linear import LinearClassifier, LinearScores, LinearWeights, load_linear
 from taskmix.modeling.linear_features import fit_text_features, fit_window_features
 
 TEXTS = ["wake me at nine", "wake us at ten", "play some jazz", "play the news", "what is the time in paris"]
@@ -163,27 +161,3 @@ def test_bundle_whose_card_has_more_labels_is_refused(bundle: Path) -> None:
     card = CARD.model_copy(update={"heads": {**CARD.heads, "intent": head}})
     with pytest.raises(BundleError, match="weights of 'intent'"):
         load_linear(bundle, card)
-
-
-def test_best_path_is_the_best_of_all_paths() -> None:
-    random = np.random.default_rng(13)
-    for words in range(6):
-        scores = random.normal(size=(words, 3)).astype(np.float32)
-        transitions = random.normal(size=(4, 3)).astype(np.float32)
-
-        def total(path: tuple[int, ...], scores: np.ndarray = scores, transitions: np.ndarray = transitions) -> float:
-            steps = zip((3, *path), path, strict=False)
-            return sum(scores[word, tag] for word, tag in enumerate(path)) + sum(transitions[step] for step in steps)
-
-        best = max(product(range(3), repeat=words), key=total)
-        assert tuple(best_path(scores, transitions=transitions)) == best
-
-
-def test_best_path_never_goes_where_transitions_forbid() -> None:
-    tags = LabelSpace(("time", "place")).tags
-    transitions = random_weights().transitions["slots"]
-    random = np.random.default_rng(13)
-    for _ in range(200):
-        path = [tags[tag] for tag in best_path(random.normal(size=(8, 5)).astype(np.float32), transitions=transitions)]
-        begun = sum(tag.startswith("B-") for tag in path)
-        assert len(tags_to_spans(path)) == begun

@@ -17,11 +17,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from taskmix.config import schema
-from taskmix.data.schema import split_words, tags_to_spans
+from taskmix.data.schema import LabelSpace, split_words
 from taskmix.errors import BundleError
 from taskmix.modeling.answers import Answer, ClassificationAnswer, SlotsAnswer, TaskHead, known_tasks
 from taskmix.modeling.bundle import BundleCard
 from taskmix.modeling.calibration import softmax
+from taskmix.modeling.tagging import OUTSIDE, best_tags, read_spans
 from taskmix.modeling.tokens import TokenizedText, batches_by_length, load_tokenizer, pad, tokenize
 
 WEIGHTS_FILE = "model.safetensors"
@@ -114,10 +115,10 @@ class EncoderModel:
         ]
 
     def _answer(self, task: str, text: str, tokens: TokenizedText, logits: NDArray[np.float32]) -> Answer:
-        head = self.heads[task]
-        probabilities = softmax(logits, temperature=self.card.temperatures.get(task, 1.0))
+        head, temperature = self.heads[task], self.card.temperatures.get(task, 1.0)
         if head.type == "slot_filling":
-            return read_slots(text, tokens, probabilities, tags=head.labels.tags)
+            return read_slots(text, tokens, logits, labels=head.labels, temperature=temperature)
+        probabilities = softmax(logits, temperature=temperature)
         best = int(probabilities.argmax())
         return ClassificationAnswer(
             head.labels.labels[best], float(probabilities[best]), probabilities.astype(np.float32)
@@ -125,18 +126,15 @@ class EncoderModel:
 
 
 def read_slots(
-    text: str, tokens: TokenizedText, probabilities_TG: NDArray[np.floating[Any]], *, tags: Sequence[str]
+    text: str, tokens: TokenizedText, logits_TG: NDArray[np.float32], *, labels: LabelSpace, temperature: float = 1.0
 ) -> SlotsAnswer:
-    """Spans from tag probabilities (tokens, tags) of one text; a word that was cut off counts as outside."""
-    best_T = probabilities_TG.argmax(axis=-1)
-    starts = tokens.word_starts
-    word_tags = [tags[best_T[start]] if start >= 0 else "O" for start in starts]
-    assert len(word_tags) == len(split_words(text))
-    spans = tags_to_spans(word_tags)
-    sure = probabilities_TG.max(axis=-1)
-    return SlotsAnswer(
-        tuple(spans), tuple(float(min(sure[starts[word]] for word in range(span.start, span.end))) for span in spans)
-    )
+    """Spans from the tag logits (tokens, tags) of one text; a word that was cut off counts as outside."""
+    starts_W = tokens.word_starts
+    assert len(starts_W) == len(split_words(text))
+    logits_WG = logits_TG[starts_W]
+    logits_WG[starts_W < 0] = np.where(np.arange(logits_TG.shape[-1]) == OUTSIDE, 0.0, -np.inf)
+    path_W = best_tags(logits_WG, labels=labels)
+    return read_spans(path_W, softmax(logits_WG, temperature=temperature), labels=labels)
 
 
 @torch.inference_mode()

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from taskmix.data.schema import split_words, tags_to_spans
+from taskmix.data.schema import split_words
 from taskmix.errors import BundleError
 from taskmix.modeling.answers import Answer, ClassificationAnswer, SlotsAnswer, TaskHead, known_tasks
 from taskmix.modeling.bundle import BundleCard
 from taskmix.modeling.calibration import softmax
 from taskmix.modeling.linear_features import TextFeatures, WindowFeatures
+from taskmix.modeling.tagging import best_path, read_spans
 
 WEIGHTS_FILE = "linear.safetensors"
 VOCABULARY_FILE = "vocabulary.json"
@@ -131,45 +132,16 @@ class LinearClassifier:
         ]
 
     def _tag(self, task: str, features_WF: Any, ends: NDArray[np.int64]) -> list[SlotsAnswer]:
-        tags, transitions = self.heads[task].labels.tags, self._weights.transitions[task]
+        labels, transitions = self.heads[task].labels, self._weights.transitions[task]
         scores_WG = self._weights.scores[task](features_WF)
         probabilities_WG = self._probabilities(task, scores_WG)
-        answers = []
-        for scores, probabilities in zip(np.split(scores_WG, ends), np.split(probabilities_WG, ends), strict=True):
-            path = best_path(scores, transitions=transitions)
-            spans = tags_to_spans([tags[tag] for tag in path])
-            sure = probabilities[np.arange(len(path)), path]
-            answers.append(SlotsAnswer(tuple(spans), tuple(float(sure[span.start : span.end].min()) for span in spans)))
-        return answers
+        return [
+            read_spans(best_path(scores, transitions=transitions), probabilities, labels=labels)
+            for scores, probabilities in zip(np.split(scores_WG, ends), np.split(probabilities_WG, ends), strict=True)
+        ]
 
     def _probabilities(self, task: str, scores: NDArray[np.float32]) -> NDArray[np.float64]:
         return softmax(scores, temperature=self.card.temperatures.get(task, 1.0))
-
-
-def best_path(scores_WG: NDArray[np.float32], *, transitions: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The tags whose margins and transitions add up to the most (Viterbi 1967); exact.
-
-    Args:
-        scores_WG: (words, tags) margins of one text.
-        transitions: (tags + 1, tags), as in `LinearWeights`.
-
-    Returns:
-        (words,) int64, one tag a word.
-    """
-    words, tags = scores_WG.shape
-    path = np.zeros(words, np.int64)
-    if not words:
-        return path
-    came_from = np.zeros((words, tags), np.int64)
-    best = scores_WG[0] + transitions[tags]
-    for word in range(1, words):
-        through = best[:, None] + transitions[:tags]
-        came_from[word] = through.argmax(axis=0)
-        best = through.max(axis=0) + scores_WG[word]
-    path[-1] = best.argmax()
-    for word in range(words - 1, 0, -1):
-        path[word - 1] = came_from[word, path[word]]
-    return path
 
 
 def load_linear(folder: Path, card: BundleCard) -> LinearClassifier:

@@ -54,7 +54,7 @@ def dev_scores(
             scores[task] = accuracy(gold, predicted)
         else:
             spans: list[Sequence[Span]] = [
-                read_slots(dev.rows[index].text, dev.texts[index], logits[task][index], tags=head.labels.tags).spans
+                read_slots(dev.rows[index].text, dev.texts[index], logits[task][index], labels=head.labels).spans
                 for index in labelled
             ]
             scores[task] = span_f1(gold, spans)

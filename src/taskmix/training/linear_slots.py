@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from taskmix.data.dataset import Label, Row
 from taskmix.data.schema import LabelSpace, Span, spans_to_tags, split_words, tags_to_spans
 from taskmix.modeling.calibration import fit_temperature
-from taskmix.modeling.linear import LinearScores, best_path
+from taskmix.modeling.linear import LinearScores
 from taskmix.modeling.linear_features import WindowFeatures
 from taskmix.modeling.scores import span_f1
+from taskmix.modeling.tagging import allowed_transitions, best_path
 from taskmix.training.linear_svm import Candidate, LearntTask, LinearLesson, fit_svm, search_cost
 
 TRANSITION_WEIGHTS = (0.0, 0.05, 0.1)
@@ -104,16 +105,6 @@ def log_transitions(tags: Sequence[NDArray[np.int64]], *, labels: LabelSpace) ->
             counts[before, after] += 1
     log_probabilities: NDArray[np.float64] = np.log(counts / counts.sum(axis=1, keepdims=True))
     return log_probabilities
-
-
-def allowed_transitions(labels: LabelSpace) -> NDArray[np.bool_]:
-    """Where BIO lets a tag follow another, (tags + 1, tags): an I- only goes on with a span of its slot."""
-    size = len(labels.tags)
-    allowed = np.ones((size + 1, size), np.bool_)
-    for inside in range(2, size, 2):  # tag 1 + 2i begins slot i, tag 2 + 2i goes on with it
-        allowed[:, inside] = False
-        allowed[[inside - 1, inside], inside] = True
-    return allowed
 
 
 def weighed(log_probabilities: NDArray[np.float64], *, weight: float, labels: LabelSpace) -> NDArray[np.float32]:
