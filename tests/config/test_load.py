@@ -114,7 +114,7 @@ def test_five_mistakes_are_told_at_once_with_line_and_nearest_match(tmp_path: Pa
         ("epochs: 2", "epoch: 2", "models.minilm.recipe.epoch (line 16): unknown key; allowed: epochs, "),
         ("kind: linear", "kind: linear, epochs: 3", "models.svm.epochs (line 15): unknown key"),
         ("hardware: gpu}", "epochs: 3, hardware: gpu}", "unknown key; it belongs under 'recipe'"),
-        ("kind: linear", "kind: lienar", "models.svm.kind (line 15): unknown kind 'lienar'; allowed: linear, encoder;"),
+        ("kind: linear", "kind: lienar", "models.svm.kind (line 15): unknown kind 'lienar'; allowed: linear, encoder"),
         ("kind: linear", "hardware: gpu", "models.svm.kind (line 15): is missing; allowed: linear, encoder"),
         ("svm: {kind: linear}", "svm: linear", "models.svm (line 15): found 'linear'; allowed: a mapping of keys"),
         ("label: intent", "label: no", "found the truth value false; allowed: text; put it in quotes"),

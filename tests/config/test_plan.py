@@ -121,3 +121,36 @@ def test_one_seed_in_the_list_is_a_seed_like_the_configurations_own(config_file:
 def test_a_seed_given_twice_is_refused(config_file: Path) -> None:
     with pytest.raises(ConfigError, match=r"evaluation\.seeds.*holds 5 more than once; keep one"):
         plan_of(config_file, "evaluation.seeds=[5, 6, 5]")
+
+
+def test_a_decoder_that_is_not_tuned_is_one_job_for_all_groupings(config_file: Path) -> None:
+    decoder = "{kind: decoder, checkpoint: s3://models/llama, tuning: none, shots: 5"
+    plan = plan_of(config_file, f"models={{asked: {decoder}}}, joint: {decoder}, answers: joint}}}}")
+    assert [system.name for system in plan.systems] == ["asked/merged", "joint/single", "joint/merged", "joint/voice"]
+
+
+def test_the_words_of_a_prompt_belong_to_the_jobs_that_read_it_alone(config_file: Path) -> None:
+    models = "models={small: {kind: encoder, architecture: {}}, llama: {kind: decoder, architecture: {}}}"
+    before, after = (
+        plan_of(config_file, models, f"tasks.intent.instruction={words}") for words in ("null", "What is wanted?")
+    )
+    assert before.dataset_slice("one") == after.dataset_slice("one")
+    changed = [job.name for job in after.jobs if before.job_slice(job) != after.job_slice(job)]
+    assert changed == ["llama.intent", "llama.intent+topic+slots", "llama.intent+slots"]
+
+
+@pytest.mark.parametrize(
+    ("decoder", "why"),
+    [
+        ("shots: 5", "shots 5 needs tuning: none"),
+        ("head: classifier, tuning: none", "head: classifier needs tuning: full or lora"),
+        ("head: classifier, answers: joint", "answers: joint needs head: generator"),
+        ("recipe: {offload: true}", "offload needs deepspeed"),
+        ("checkpoint: here", "exactly one of 'checkpoint'"),
+        ("architecture: {hidden: 100, heads: 8}", "must be an even multiple of heads"),
+    ],
+)
+def test_a_decoder_that_makes_no_sense_is_refused(config_file: Path, decoder: str, why: str) -> None:
+    architecture = "" if "architecture" in decoder else ", architecture: {}"
+    with pytest.raises(ConfigError, match=why):
+        plan_of(config_file, f"models={{llama: {{kind: decoder, {decoder}{architecture}}}}}")

@@ -91,9 +91,9 @@ def _asked(job: Job) -> str:
 
 
 def _made_of(model: ModelConfig) -> str:
-    from taskmix.config.schema import EncoderModel
+    from taskmix.config.schema import LinearModel
 
-    if not isinstance(model, EncoderModel):
+    if isinstance(model, LinearModel):
         return "TF-IDF, linear SVM"
     if model.architecture is None:
         return str(model.checkpoint)

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from taskmix.config.schema import (
     Config,
     DatasetConfig,
+    DecoderModel,
     EncoderModel,
     LinearModel,
     Measurement,
     ModelConfig,
     Name,
+    PromptTemplate,
     Section,
     TaskConfig,
 )
@@ -119,19 +121,33 @@ class Plan:
 
     def dataset_slice(self, name: str) -> DatasetSlice:
         """The slice that `ingest` of dataset `name` gets."""
-        tasks = {task: spec for task, spec in self.config.tasks.items() if spec.dataset == name}
+        tasks = {task: unprompted(spec) for task, spec in self.config.tasks.items() if spec.dataset == name}
         return DatasetSlice(name=name, seed=self.config.seed, dataset=self.config.datasets[name], tasks=tasks)
 
     def job_slice(self, job: Job) -> JobSlice:
-        """The slice that `finetune` of `job` gets; hardware is no part of it, since it decides no result."""
+        """The slice that `finetune` of `job` gets.
+
+        Hardware is no part of it, since it decides no result; nor are prompts, where the model reads none.
+        """
         model = self.config.models[job.model].model_copy(update={"hardware": None})
-        tasks = {task: self.config.tasks[task] for task in job.tasks}
+        specs = {task: self.config.tasks[task] for task in job.tasks}
+        tasks = specs if reads_prompts(model) else {task: unprompted(spec) for task, spec in specs.items()}
         return JobSlice(model_name=job.model, seed=job.seed, model=model, tasks=tasks)
 
     def evaluation_slice(self) -> EvaluationSlice:
         """The slice that every `evaluate` gets; margins are no part of it, since they decide no score."""
         measured = {name: getattr(self.config.evaluation, name) for name in Measurement.model_fields}
         return EvaluationSlice(seed=self.config.seed, evaluation=Measurement(**measured))
+
+
+def reads_prompts(model: ModelConfig) -> bool:
+    """Whether the words of a task's prompt decide what the model answers."""
+    return isinstance(model, DecoderModel) and model.head == "generator"
+
+
+def unprompted(task: TaskConfig) -> TaskConfig:
+    """The task without the words that only prompts are made of."""
+    return task.model_copy(update={"instruction": None, "prompt": PromptTemplate()})
 
 
 def block_name(tasks: tuple[str, ...]) -> str:
@@ -159,7 +175,9 @@ def make_plan(config: Config) -> Plan:
     """The systems and jobs that `config` asks for.
 
     `systems: all` means model x grouping where it makes sense: two groupings that are the same partition give one
-    system, and a linear model, which shares nothing between tasks, is taken in the finest of the groupings only.
+    system. A linear model, which shares nothing between tasks, is taken in the finest of the groupings only. A decoder
+    that is not tuned and answers task by task answers alike in every grouping, so it is taken in the coarsest only,
+    where its weights are loaded once.
     """
     if config.systems != "all":
         pairs = [(name.split("/")[0], name.split("/")[1]) for name in config.systems]
@@ -172,7 +190,9 @@ def make_plan(config: Config) -> Plan:
         match model:
             case LinearModel():
                 groupings = [distinct[max(distinct, key=len)]]
-            case EncoderModel():
+            case DecoderModel(tuning="none", answers="separate"):
+                groupings = [distinct[min(distinct, key=len)]]
+            case EncoderModel() | DecoderModel():
                 groupings = list(distinct.values())
         systems += [_system(config, name, grouping) for grouping in groupings]
     return Plan(config, tuple(systems))

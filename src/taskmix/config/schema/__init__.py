@@ -20,11 +20,12 @@ from taskmix.config.schema.datasets import (
     NewsgroupsDataset,
     RowLimit,
 )
+from taskmix.config.schema.decoders import DecoderArchitecture, DecoderModel, DecoderRecipe, Lora
 from taskmix.config.schema.evaluation import Evaluation, Gate, Measurement
 from taskmix.config.schema.models import Architecture, EncoderModel, EncoderRecipe, LinearModel, ModelConfig
 from taskmix.config.schema.placement import Deployment, Hardware, Images, Toleration
 from taskmix.config.schema.section import Name, Positive, Section, Share
-from taskmix.config.schema.tasks import ClassificationTask, SlotFillingTask, TaskConfig
+from taskmix.config.schema.tasks import ClassificationTask, PromptTemplate, SlotFillingTask, TaskConfig
 
 __all__ = [
     "Architecture",
@@ -32,6 +33,9 @@ __all__ = [
     "Config",
     "DatasetBase",
     "DatasetConfig",
+    "DecoderArchitecture",
+    "DecoderModel",
+    "DecoderRecipe",
     "Deployment",
     "EncoderModel",
     "EncoderRecipe",
@@ -43,12 +47,14 @@ __all__ = [
     "HubDataset",
     "Images",
     "LinearModel",
+    "Lora",
     "MassiveDataset",
     "Measurement",
     "ModelConfig",
     "Name",
     "NewsgroupsDataset",
     "Positive",
+    "PromptTemplate",
     "RowLimit",
     "Section",
     "Share",

@@ -25,6 +25,10 @@ class Hardware(Section):
     gpus: int = Field(0, ge=0)
     accelerator: str = "nvidia.com/gpu"
     """Kubernetes' resource name of one GPU."""
+    gpu_memory_gib: Annotated[float, Field(gt=0)] | None = None
+    """Memory of one GPU: `taskmix plan` then refuses a decoder's job that cannot fit; null checks nothing."""
+    nodes: int = Field(1, ge=1)
+    """Nodes that one training run is spread over, each with all that is said here; other steps take one."""
     cpus: Annotated[float, Field(gt=0)] | None = None
     memory_gib: Annotated[float, Field(gt=0)] | None = None
     shared_memory_gib: Annotated[float, Field(gt=0)] | None = None
@@ -32,6 +36,7 @@ class Hardware(Section):
     node_selector: dict[str, str] = {}
     tolerations: tuple[Toleration, ...] = ()
     usd_per_hour: float = Field(0.0, ge=0)
+    """Of one node."""
 
 
 class Deployment(Section):
