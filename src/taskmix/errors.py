@@ -59,6 +59,14 @@ class BundleError(TaskmixError):
     """A bundle cannot be loaded: absent parts, unknown kind, or made by an incompatible version."""
 
 
+class ApiError(TaskmixError):
+    """An endpoint is out of reach, refuses, or answers nonsense; answers that it gave before are on storage."""
+
+
+class SpendingLimit(ApiError):
+    """One more request could cross the spending limit; nothing was asked beyond it."""
+
+
 class TrainingError(TaskmixError):
     """A job cannot be trained as configured: no usable examples, loss not finite, checkpoint not loadable."""
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from taskmix.config.schema.api import ApiModel, KeySecret, TokenPrices
 from taskmix.config.schema.datasets import (
     DatasetBase,
     DatasetConfig,
@@ -28,6 +29,7 @@ from taskmix.config.schema.section import Name, Positive, Section, Share
 from taskmix.config.schema.tasks import ClassificationTask, PromptTemplate, SlotFillingTask, TaskConfig
 
 __all__ = [
+    "ApiModel",
     "Architecture",
     "ClassificationTask",
     "Config",
@@ -46,6 +48,7 @@ __all__ = [
     "Hardware",
     "HubDataset",
     "Images",
+    "KeySecret",
     "LinearModel",
     "Lora",
     "MassiveDataset",
@@ -60,6 +63,7 @@ __all__ = [
     "Share",
     "SlotFillingTask",
     "TaskConfig",
+    "TokenPrices",
     "Toleration",
 ]
 
