@@ -137,7 +137,7 @@ def test_leaving_out_one_row_is_counting_again_without_it():
     gold = [str(label) for label in generator.choice(LABELS[:3], 12)]
     predicted = [str(label) for label in generator.choice(LABELS[:3], 12)]
     for measure, position in zip(
-        task_measures(classification(gold, predicted), rows=12, ece_bins=4), range(3), strict=True
+        task_measures(classification(gold, predicted), rows=12, ece_bins=4), range(4), strict=True
     ):
         for row in range(12):
             rest = [index for index in range(12) if index != row]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from taskmix.data.schema import Span, spans_to_tags
 from taskmix.evaluation.metrics import Measure, frame_exact_match, task_measures
+from taskmix.evaluation.tables import confusion
+from taskmix.modeling.answers import NO_ANSWER
 
 
 def values(measures: tuple[Measure, ...]) -> dict[str, float]:
@@ -93,3 +96,16 @@ def test_a_resample_scores_as_if_the_rows_were_repeated():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # scikit-learn warns of labels that are never answered
             assert score == pytest.approx(f1_score(*repeated, average="macro"))
+
+
+def test_answers_that_are_none_are_counted_and_never_right():
+    predicted = classification(["a", "a", "b"], ["a", NO_ANSWER, NO_ANSWER])
+    scores = {measure.name: measure.score() for measure in task_measures(predicted, rows=3, ece_bins=5)}
+    assert scores["invalid_rate"] == (2, 3)
+    assert scores["accuracy"] == (1, 3)
+    assert scores["macro_f1"] == (pytest.approx(2 / 3), 2), "a: 2 / (2 + 1); b: 0; no third label"
+    assert confusion(predicted).labels[-1] == NO_ANSWER
+    spans = replace(slots([[], [Span(0, 1, "x")]], [[], []]), invalid=(0,))
+    scores = {measure.name: measure.score() for measure in task_measures(spans, rows=2, ece_bins=5)}
+    assert scores["invalid_rate"] == (1, 2)
+    assert scores["exact_match"] == (0, 2), "what could not be read is not the right answer 'none'"

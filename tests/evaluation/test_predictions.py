@@ -12,7 +12,7 @@ from taskmix.data.dataset import Row
 from taskmix.data.schema import Span
 from taskmix.errors import EvaluationError
 from taskmix.evaluation.predictions import collect_predictions, digest_of_test_data, read_predictions, write_predictions
-from taskmix.modeling.answers import SlotsAnswer
+from taskmix.modeling.answers import NO_ANSWER, SlotsAnswer
 
 
 def test_rows_without_a_label_are_left_out_and_an_unheard_label_stays_as_an_error():
@@ -23,14 +23,17 @@ def test_rows_without_a_label_are_left_out_and_an_unheard_label_stays_as_an_erro
 
 
 def test_predictions_come_back_from_parquet_as_they_were(tmp_path):
-    spans = SlotsAnswer((Span(0, 1, "room"),), (0.5,))
-    for head, answers in ((INTENT, [given("on")] * 4), (SLOTS, [SlotsAnswer((), ()), spans, spans, spans])):
+    spans, unreadable = SlotsAnswer((Span(0, 1, "room"),), (0.5,)), SlotsAnswer((), (), valid=False)
+    labels = [given("on"), given(NO_ANSWER), given("on"), given("on")]
+    for head, answers in ((INTENT, labels), (SLOTS, [SlotsAnswer((), ()), spans, unreadable, spans])):
         before = collect_predictions(head, rows=ROWS, answers=answers)
         write_predictions(before, tmp_path / "one.parquet")
         after = read_predictions(tmp_path / "one.parquet")
         assert (after.gold, after.predicted) == (before.gold, before.predicted)
         assert after.examples.labels == before.examples.labels
         assert np.array_equal(after.right, before.right)
+        assert np.array_equal(after.valid, before.valid)
+        assert before.valid.sum() == 2
         assert digest_of_test_data(after) == digest_of_test_data(before)
         write_predictions(after, tmp_path / "two.parquet")
         assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()

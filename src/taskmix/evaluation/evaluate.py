@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 LoadModel = Callable[[Path], Model]
 BUNDLE_FOLDER = "bundle"
-EVALUATION_FORMAT = 2
+EVALUATION_FORMAT = 3
 """Counts up when the scores of the same answers would come out otherwise: old evaluations are then not reused."""
 
 

@@ -12,6 +12,8 @@ so they cannot follow different definitions. What the definitions are:
   tags have become spans (by the conll convention, `data.schema.tags_to_spans`) before they get here. A test holds it.
 - exact_match: texts whose every span is right / texts. Of a frame (several tasks of one dataset): texts with every
   task's answer right / texts that have a label for every one of these tasks.
+- invalid_rate: texts that a freely writing model answered with no label, or no spans, of the task / texts. Such an
+  answer is never right: for accuracy it is an error, for macro_f1 a gold label missed, for spans none. Lower is better.
 - ece: expected calibration error over equal-width bins of the answer's probability (Guo et al. 2017, arXiv
   1706.04599, section 2); for slots, over answered spans. Lower is better.
 """
@@ -88,6 +90,7 @@ def task_measures(predictions: Predictions, *, rows: int, ece_bins: int) -> tupl
             _share("accuracy", predictions.right, at=at, rows=rows),
             _macro_f1(predictions, rows=rows),
             _calibration(predictions.probability, predictions.right, at=at, rows=rows, bins=ece_bins),
+            _share("invalid_rate", ~predictions.valid, at=at, rows=rows),
         )
     counts = span_counts(predictions)
     confidence, right, owners = answered_spans(predictions)
@@ -99,6 +102,7 @@ def task_measures(predictions: Predictions, *, rows: int, ece_bins: int) -> tupl
         Measure("span_recall", _spread(counts, at=at, rows=rows), lambda sums: (sums[..., 0], sums[..., 2])),
         _share("exact_match", predictions.right, at=at, rows=rows),
         _calibration(confidence, right, at=at[owners], rows=rows, bins=ece_bins),
+        _share("invalid_rate", ~predictions.valid, at=at, rows=rows),
     )
 
 
@@ -160,9 +164,10 @@ def _macro_f1(predictions: ClassificationPredictions, *, rows: int) -> Measure:
     labels = label_order(predictions)
     position = {label: index for index, label in enumerate(labels)}
     gold = np.array([position[label] for label in predictions.gold], dtype=np.int64)
-    answered = np.array([position[label] for label in predictions.predicted], dtype=np.int64)
+    valid = predictions.valid
+    answered = np.array([position[label] for label in np.array(predictions.predicted)[valid]], dtype=np.int64)
     right, at, size = predictions.right, predictions.examples.rows, len(labels)
-    row = np.concatenate([at[right], at, at])
+    row = np.concatenate([at[right], at, at[valid]])
     column = np.concatenate([gold[right], size + gold, 2 * size + answered])
     statistics = sparse.csr_array((np.ones(len(row)), (row, column)), shape=(rows, 3 * size))
 

@@ -5,7 +5,8 @@ compared and every figure computed again with nothing but the file. Scores are m
 
 Columns: `row` (position in the dataset's test split), `id`, `text`, then for classification `gold`, `predicted`,
 `probability`, `probabilities` (in the order of the label space); for slot filling `gold`, `predicted` (lists of
-{start, end, slot} in words) and `probabilities` (one a predicted span). Task, type and labels lie in the metadata.
+{start, end, slot} in words) and `probabilities` (one a predicted span); for both `valid` (whether the model answered
+the question at all). Task, type and labels lie in the metadata.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from taskmix.data.dataset import SPANS_TYPE, Row
 from taskmix.data.schema import Span
 from taskmix.errors import EvaluationError
-from taskmix.modeling.answers import Answer, ClassificationAnswer, SlotsAnswer, TaskHead
+from taskmix.modeling.answers import NO_ANSWER, Answer, ClassificationAnswer, SlotsAnswer, TaskHead
 
 METADATA = b"taskmix"
 
@@ -59,7 +60,7 @@ class ClassificationPredictions:
     Attributes:
         examples: what was asked.
         gold: the right labels.
-        predicted: the labels answered.
+        predicted: the labels answered, or `NO_ANSWER`.
         probability: (examples,) float64, calibrated, of the label answered.
         probabilities: (examples, labels) float32, calibrated, in the order of the label space.
     """
@@ -71,6 +72,11 @@ class ClassificationPredictions:
     probabilities: NDArray[np.float32]
 
     type = "classification"
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """(examples,) whether a label was answered at all."""
+        return np.array([label != NO_ANSWER for label in self.predicted], dtype=bool)
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -87,19 +93,27 @@ class SlotPredictions:
         gold: the right spans of each text.
         predicted: the spans answered.
         probabilities: one a span answered, calibrated.
+        invalid: examples, by position, whose answer could not be read as spans of the text; no spans stand for it.
     """
 
     examples: Examples
     gold: tuple[tuple[Span, ...], ...]
     predicted: tuple[tuple[Span, ...], ...]
     probabilities: tuple[tuple[float, ...], ...]
+    invalid: tuple[int, ...] = ()
 
     type = "slot_filling"
 
     @property
+    def valid(self) -> NDArray[np.bool_]:
+        """(examples,) whether spans, or none, were answered at all."""
+        return ~np.isin(np.arange(len(self.examples)), self.invalid)
+
+    @property
     def right(self) -> NDArray[np.bool_]:
         """(examples,) whether the spans answered are exactly the gold ones."""
-        return np.array([set(g) == set(p) for g, p in zip(self.gold, self.predicted, strict=True)], dtype=bool)
+        same = [set(g) == set(p) for g, p in zip(self.gold, self.predicted, strict=True)]
+        return np.array(same, dtype=bool) & self.valid
 
 
 Predictions = ClassificationPredictions | SlotPredictions
@@ -134,6 +148,7 @@ def collect_predictions(head: TaskHead, *, rows: Sequence[Row], answers: Sequenc
             tuple(gold),
             tuple(answer.spans for answer in spans),
             tuple(tuple(map(float, answer.probabilities)) for answer in spans),
+            tuple(index for index, answer in enumerate(spans) if not answer.valid),
         )
     classes = [answer for answer in given if isinstance(answer, ClassificationAnswer)]
     assert len(classes) == len(kept), f"the model answered classification '{head.name}' with something else"
@@ -172,6 +187,7 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
         columns["gold"] = pa.array([_spans_out(spans) for spans in predictions.gold], SPANS_TYPE)
         columns["predicted"] = pa.array([_spans_out(spans) for spans in predictions.predicted], SPANS_TYPE)
         columns["probabilities"] = pa.array(predictions.probabilities, pa.list_(pa.float64()))
+    columns["valid"] = pa.array(predictions.valid, pa.bool_())
     about = {"format": 1, "task": examples.task, "type": predictions.type, "labels": examples.labels}
     table = pa.table(columns).replace_schema_metadata({METADATA: json.dumps(about).encode()})
     pq.write_table(table, path, compression="zstd")
@@ -196,6 +212,7 @@ def read_predictions(path: Path) -> Predictions:
             tuple(_spans_in(spans) for spans in columns["gold"]),
             tuple(_spans_in(spans) for spans in columns["predicted"]),
             tuple(tuple(row) for row in table["probabilities"].to_pylist()),
+            tuple(index for index, valid in enumerate(columns.get("valid", ())) if not valid),
         )
     flat = table["probabilities"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return ClassificationPredictions(

@@ -61,7 +61,8 @@ class ConfusedPair(Section):
 class Confusion(Section):
     """What was answered where what was right.
 
-    For slots a cell counts spans whose words agree; `(no span)` stands on either side for a span without counterpart.
+    `(no valid answer)` is a column of its own where one was given. For slots a cell counts spans whose words agree;
+    `(no span)` stands on either side for a span without counterpart.
     """
 
     labels: tuple[str, ...]

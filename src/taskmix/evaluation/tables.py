@@ -12,6 +12,7 @@ from taskmix.data.schema import Span, split_words
 from taskmix.evaluation.metrics import answered_spans, bin_of, label_order
 from taskmix.evaluation.predictions import ClassificationPredictions, Predictions, SlotPredictions
 from taskmix.evaluation.scorecard import ConfusedPair, Confusion, ErrorExample, LabelRow, ReliabilityBin
+from taskmix.modeling.answers import NO_ANSWER
 
 NO_SPAN = "(no span)"
 ERRORS_KEPT = 20
@@ -40,7 +41,7 @@ def per_label(predictions: Predictions) -> tuple[LabelRow, ...]:
 def confusion(predictions: Predictions) -> Confusion:
     """What was answered where what was right."""
     if isinstance(predictions, ClassificationPredictions):
-        order: tuple[str, ...] = label_order(predictions)
+        order: tuple[str, ...] = (*label_order(predictions), *(() if predictions.valid.all() else (NO_ANSWER,)))
         pairs = Counter(zip(predictions.gold, predictions.predicted, strict=True))
     else:
         order = (*_slot_order(predictions), NO_SPAN)

@@ -12,20 +12,29 @@ from numpy.typing import NDArray
 from taskmix.data.schema import LabelSpace, Span
 from taskmix.errors import UnknownTask
 
+NO_ANSWER = "(no valid answer)"
+"""Stands for a label where a model that writes freely named none of the task's: counted, never guessed."""
+
 
 @dataclass(frozen=True)
 class ClassificationAnswer:
     """One label for a text.
 
     Attributes:
-        label: the most probable label.
-        probability: its calibrated probability, in [0, 1].
-        probabilities: (labels,) float32, calibrated, sums to 1, in the order of the task's label space.
+        label: the most probable label, or `NO_ANSWER`.
+        probability: its calibrated probability, in [0, 1]; 0 of no answer.
+        probabilities: (labels,) float32, calibrated, sums to 1, in the order of the task's label space; all 0 of no
+            answer.
     """
 
     label: str
     probability: float
     probabilities: NDArray[np.float32]
+
+    @property
+    def valid(self) -> bool:
+        """Whether it is one of the task's labels."""
+        return self.label != NO_ANSWER
 
 
 @dataclass(frozen=True)
@@ -34,11 +43,14 @@ class SlotsAnswer:
 
     Attributes:
         spans: in words of `split_words(text)`.
-        probabilities: one a span: the least of its words' tag probabilities (calibrated), in [0, 1].
+        probabilities: one a span, calibrated, in [0, 1]: of a tagger the least of its words' tag probabilities, of a
+            language model that of writing the span.
+        valid: whether a model that writes freely wrote spans of the text; where not, there are none.
     """
 
     spans: tuple[Span, ...]
     probabilities: tuple[float, ...]
+    valid: bool = True
 
 
 Answer = ClassificationAnswer | SlotsAnswer
