@@ -4,6 +4,7 @@ from pathlib import Path
 
 from kfp import compiler, dsl, kubernetes
 
+from taskmix.config.quantities import cpu_quantity, memory_quantity
 from taskmix.config.schema import Config, Hardware
 from taskmix.errors import ConfigError
 from taskmix_pipelines.graph import Target, build_pipeline
@@ -62,10 +63,10 @@ def _cluster_problems(config: Config) -> list[str]:
 def place_on(task: dsl.PipelineTask, hardware: Hardware) -> None:
     """Ask for a node of this kind and for its resources; requests equal limits, so that training is evicted last."""
     if hardware.cpus is not None:
-        cpus = _quantity(hardware.cpus, whole="", thousandth="m", thousand=1000)
+        cpus = cpu_quantity(hardware.cpus)
         task.set_cpu_request(cpus).set_cpu_limit(cpus)
     if hardware.memory_gib is not None:
-        memory = _quantity(hardware.memory_gib, whole="Gi", thousandth="Mi", thousand=1024)
+        memory = memory_quantity(hardware.memory_gib)
         task.set_memory_request(memory).set_memory_limit(memory)
     if hardware.gpus:
         task.set_accelerator_type(hardware.accelerator).set_accelerator_limit(str(hardware.gpus))
@@ -74,14 +75,7 @@ def place_on(task: dsl.PipelineTask, hardware: Hardware) -> None:
     for toleration in hardware.tolerations:
         kubernetes.add_toleration(task, **toleration.model_dump())
     if hardware.shared_memory_gib is not None:
-        size = _quantity(hardware.shared_memory_gib, whole="Gi", thousandth="Mi", thousand=1024)
+        size = memory_quantity(hardware.shared_memory_gib)
         kubernetes.empty_dir_mount(
             task, volume_name=SHARED_MEMORY, mount_path="/dev/shm", medium="Memory", size_limit=size
         )
-
-
-def _quantity(amount: float, *, whole: str, thousandth: str, thousand: int) -> str:
-    """A Kubernetes quantity without a fraction: `8`, `1500m`, `64Gi`, `1536Mi`."""
-    if amount == int(amount):
-        return f"{int(amount)}{whole}"
-    return f"{round(amount * thousand)}{thousandth}"

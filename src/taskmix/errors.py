@@ -97,6 +97,26 @@ class Overloaded(ServingError):
     """More texts wait for an answer than the server takes; asking again later may work."""
 
 
+class ClusterError(TaskmixError):
+    """Kubernetes cannot be reached, refuses, or lacks what is needed: no cluster, no permission, no such kind."""
+
+
+class Absent(ClusterError):
+    """The object is not there."""
+
+
+class Conflict(ClusterError):
+    """The object was changed since it was read, or is there already."""
+
+
+class Superseded(ClusterError):
+    """Another run has the deployment now, or has changed it: what this one decided no longer holds."""
+
+
+class RolloutFailed(ServingError):
+    """A release did not get ready on the cluster; what was served before is served still."""
+
+
 class RunFailed(TaskmixError):
     """A step of a pipeline run failed; the message starts with the step's own error."""
 

@@ -1,1 +1,1 @@
-"""For Kubernetes: InferenceService and training jobs, the only place that will import its clients. Empty so far."""
+"""For Kubernetes: InferenceServices, TrainJobs and the lock between deployers; the only place with its clients."""

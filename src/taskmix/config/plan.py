@@ -12,7 +12,9 @@ from taskmix.config.schema import (
     Config,
     DatasetConfig,
     DecoderModel,
+    Deployment,
     EncoderModel,
+    Hardware,
     LinearModel,
     Measurement,
     ModelConfig,
@@ -57,6 +59,13 @@ class EvaluationSlice(Section):
 
     seed: int
     evaluation: Measurement
+
+
+class DeploymentSlice(Section):
+    """What decides how a release is deployed; null hardware leaves resources to the ServingRuntime."""
+
+    deployment: Deployment
+    hardware: Hardware | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +147,12 @@ class Plan:
         """The slice that every `evaluate` gets; margins are no part of it, since they decide no score."""
         measured = {name: getattr(self.config.evaluation, name) for name in Measurement.model_fields}
         return EvaluationSlice(seed=self.config.seed, evaluation=Measurement(**measured))
+
+    def deployment_slice(self) -> DeploymentSlice:
+        """The slice that `deploy` and `smoke_test` get."""
+        deployment = self.config.deployment
+        hardware = self.config.hardware[deployment.hardware] if deployment.hardware else None
+        return DeploymentSlice(deployment=deployment, hardware=hardware)
 
 
 def reads_prompts(model: ModelConfig) -> bool:

@@ -23,7 +23,7 @@ def reference_problems(values: Values) -> Iterator[Problem]:
     yield from _empty_texts(values)
     yield from _task_problems(values)
     yield from _grouping_problems(values)
-    yield from _model_problems(values)
+    yield from _hardware_problems(values)
     yield from _system_problems(values)
     yield from _gate_problems(values)
 
@@ -104,12 +104,15 @@ def _grouping_problems(values: Values) -> Iterator[Problem]:
             yield Problem(path, f"lacks {one_of(missing)}; each task must stand in exactly one block")
 
 
-def _model_problems(values: Values) -> Iterator[Problem]:
+def _hardware_problems(values: Values) -> Iterator[Problem]:
     hardware = list(_section(values, "hardware"))
     for name, model in _entries(values, "models"):
         wanted = model.get("hardware")
         if isinstance(wanted, str) and wanted not in hardware:
             yield Problem(("models", name, "hardware"), unknown(wanted, hardware, what="hardware"))
+    wanted = _section(values, "deployment").get("hardware")
+    if isinstance(wanted, str) and wanted not in hardware:
+        yield Problem(("deployment", "hardware"), unknown(wanted, hardware, what="hardware"))
 
 
 def _system_problems(values: Values) -> Iterator[Problem]:

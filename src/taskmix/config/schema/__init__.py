@@ -24,7 +24,7 @@ from taskmix.config.schema.datasets import (
 from taskmix.config.schema.decoders import DecoderArchitecture, DecoderModel, DecoderRecipe, Lora
 from taskmix.config.schema.evaluation import Evaluation, Gate, Measurement
 from taskmix.config.schema.models import Architecture, EncoderModel, EncoderRecipe, LinearModel, ModelConfig
-from taskmix.config.schema.placement import Deployment, Hardware, Images, Toleration
+from taskmix.config.schema.placement import Deployment, Hardware, Images, Replicas, Toleration
 from taskmix.config.schema.section import Name, Positive, Section, Share
 from taskmix.config.schema.tasks import ClassificationTask, PromptTemplate, SlotFillingTask, TaskConfig
 
@@ -58,6 +58,7 @@ __all__ = [
     "NewsgroupsDataset",
     "Positive",
     "PromptTemplate",
+    "Replicas",
     "RowLimit",
     "Section",
     "Share",

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from taskmix.config.schema.section import Name, Section
+
+KubernetesName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+"""A DNS label: what Kubernetes allows as the name of a namespace, a service account or a runtime."""
 
 
 class Toleration(Section):
@@ -20,7 +23,7 @@ class Toleration(Section):
 
 
 class Hardware(Section):
-    """A node pool and how much of a node one step takes; the local runner ignores it."""
+    """A node pool and how much of a node one step, or one replica of the server, takes; the local runner ignores it."""
 
     gpus: int = Field(0, ge=0)
     accelerator: str = "nvidia.com/gpu"
@@ -28,21 +31,74 @@ class Hardware(Section):
     gpu_memory_gib: Annotated[float, Field(gt=0)] | None = None
     """Memory of one GPU: `taskmix plan` then refuses a decoder's job that cannot fit; null checks nothing."""
     nodes: int = Field(1, ge=1)
-    """Nodes that one training run is spread over, each with all that is said here; other steps take one."""
+    """Nodes that one training run is spread over, each with all that is said here; other steps take one. Above 1, a
+    cluster trains by a Kubeflow Trainer TrainJob."""
     cpus: Annotated[float, Field(gt=0)] | None = None
     memory_gib: Annotated[float, Field(gt=0)] | None = None
     shared_memory_gib: Annotated[float, Field(gt=0)] | None = None
     """Size of /dev/shm, which NCCL and data loaders use; null keeps the container engine's 64 MiB."""
     node_selector: dict[str, str] = {}
     tolerations: tuple[Toleration, ...] = ()
+    image_pull_secrets: tuple[KubernetesName, ...] = ()
+    """Secrets of the namespace with which nodes pull from a private registry."""
+    priority_class: KubernetesName | None = None
+    """Kubernetes' PriorityClass of TrainJobs and servers. KFP 2.17 cannot set one for a step's own pod, so a profile
+    with it trains as a TrainJob."""
+    trainer: bool = False
+    """Run training as a TrainJob on one node too: a preempted node then costs what came after the last checkpoint."""
+    runtime: KubernetesName = "taskmix-torch"
+    """The TrainingRuntime of the TrainJob, in the namespace where steps run; `manifests/` has one of this name."""
+    preemptions: int = Field(5, ge=0)
+    """How often a TrainJob that lost a node is made anew, to go on from its checkpoint, before training fails."""
     usd_per_hour: float = Field(0.0, ge=0)
     """Of one node."""
 
+    @property
+    def by_trainer(self) -> bool:
+        """Whether training runs as a TrainJob."""
+        return self.trainer or self.nodes > 1
+
+
+class Replicas(Section):
+    """How many servers answer."""
+
+    min: int = Field(1, ge=0)
+    """0 lets an idle server go; only Knative can, in Standard mode it means 1."""
+    max: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Replicas:
+        if self.min > self.max:
+            raise ValueError(f"min ({self.min}) is above max ({self.max}); lower min or raise max")
+        return self
+
 
 class Deployment(Section):
-    """What the winner is deployed as."""
+    """What the winner is deployed as; all but the name is for a cluster's KServe, the local runner ignores it."""
 
     name: Name = "taskmix"
+    """Of the deployment on storage, of the InferenceService, and of the model in URLs."""
+    namespace: KubernetesName | None = None
+    """Where the InferenceService lies; null is the namespace of who deploys: the step's, or kubectl's current one."""
+    hardware: Name | None = None
+    """The profile of `hardware` that one replica takes; null leaves it to the ServingRuntime."""
+    replicas: Replicas = Replicas()
+    canary_percent: int = Field(10, ge=0, le=100)
+    """The share of requests that a new release gets before it gets all; 0 tests it before anyone is sent to it."""
+    canary_s: float = Field(60.0, ge=0)
+    """Seconds for which a canary must stay ready with that share; an arbitrary number, longer is safer."""
+    ready_timeout_s: float = Field(900.0, gt=0)
+    """Seconds within which a release must be ready: nodes, images and weights may have to come first."""
+    service_account: KubernetesName | None = None
+    """Whose secret lets KServe's storage initializer read S3; null is the namespace's default account."""
+    runtime: KubernetesName = "taskmix-server"
+    """The ServingRuntime; `manifests/` has one of this name. It must serve the model format `taskmix`."""
+    mode: Literal["auto", "standard", "knative"] = "auto"
+    """KServe's deployment mode. auto: that of the InferenceService if there is one, else Knative where it is
+    installed, else standard."""
+    gateway: Annotated[str, Field(pattern=r"^https?://[^\s/@]+$")] | None = None
+    """Address of the ingress gateway, e.g. http://localhost:8080 of a port-forward, to which requests for the service
+    are sent under its own host name; null asks its URL, as inside the cluster."""
 
 
 class Images(Section):
