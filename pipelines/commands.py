@@ -1,7 +1,8 @@
-"""The commands `taskmix run` and `taskmix compile`; the command line finds them by the group `taskmix.commands`."""
+"""The commands `run`, `compile` and `reproduce`; the command line finds them by the group `taskmix.commands`."""
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from taskmix.cli.options import ConfigArgument, SetOption, StorageOption, read_config
+from taskmix.cli.runs import RunArgument, RunStorageOption, run_uri
 from taskmix.errors import MissingExtra
 
 
@@ -16,6 +18,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command("run")(run)
     app.command("compile")(compile_pipeline)
+    app.command("reproduce")(reproduce)
 
 
 def run(config: ConfigArgument, overrides: SetOption = None, storage: StorageOption = None) -> None:
@@ -51,6 +54,37 @@ def compile_pipeline(
 
     compile_for_cluster(checked, output=output, source=str(config))
     typer.echo(f"{output}: {output.stat().st_size:,} bytes; upload it to Kubeflow Pipelines")
+
+
+def reproduce(
+    run: RunArgument,
+    storage: RunStorageOption = None,
+    into: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="Where all is made anew; without it ./reproduced-<id>.", show_default=False),
+    ] = None,
+) -> None:
+    """Run the configuration of a run again, from nothing, and tell what came out bit for bit the same and what not.
+
+    Folders that the configuration names are looked up from the current directory. Exit code 1: other data, a score
+    outside the interval of the first, another winner or another verdict.
+    """
+    uri = run_uri(run, storage=storage)
+    _need_kfp("reproduce")
+    from rich.console import Console
+
+    from taskmix_pipelines.local import RunStopped
+    from taskmix_pipelines.reproduce import findings_table
+    from taskmix_pipelines.reproduce import reproduce as run_again
+
+    try:
+        findings = run_again(uri, into=into or f"reproduced-{uri.rpartition('/')[2]}", tell=typer.echo)
+    except RunStopped as stopped:
+        typer.echo(f"taskmix: {stopped}", err=True)
+        raise typer.Exit(128 + stopped.signal) from None
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(findings_table(findings))
+    if any(finding.outcome == "differs" for finding in findings):
+        raise typer.Exit(1)
 
 
 def _need_kfp(command: str) -> None:

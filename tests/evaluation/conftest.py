@@ -95,6 +95,12 @@ def make_shared_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[..
     return project_maker(tmp_path_factory.mktemp("shared"))
 
 
+@pytest.fixture(scope="session")
+def make_project_in() -> Callable[[Path], Callable[..., Project]]:
+    """Makes makers of projects, each with a storage of its own."""
+    return project_maker
+
+
 @pytest.fixture
 def make_project(tmp_path: Path) -> Callable[..., Project]:
     return project_maker(tmp_path)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from taskmix import __version__
-from taskmix.cli import commands, plan, predict
+from taskmix.cli import commands, plan, predict, runs
 
 COMMAND_GROUP = "taskmix.commands"
 """Entry points of this group name a function `register(app: typer.Typer) -> None` that adds commands."""
@@ -36,7 +36,8 @@ def make_app() -> typer.Typer:
             entry_point.load()(app)
         except ImportError as error:
             print(f"taskmix: the commands of {entry_point.value} are not available: {error}", file=sys.stderr)
-    app.command()(commands.report)
+    app.command()(runs.report)
+    app.command()(runs.verify)
     app.command()(commands.serve)
     app.command()(predict.predict)
     return app

@@ -1,8 +1,7 @@
-"""The short commands: validate, report, serve, predict. Each reads its arguments and calls the library."""
+"""The short commands: validate, serve. Each reads its arguments and calls the library."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,35 +23,6 @@ def validate(config: ConfigArgument, overrides: SetOption = None, storage: Stora
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def report(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN", help="A run's folder, <storage>/runs/<id>; or its id, with --storage.", show_default=False
-        ),
-    ],
-    storage: Annotated[
-        str | None,
-        typer.Option(metavar="URI", help="The storage to look the run's id up in.", show_default=False),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FOLDER", help="Where to write; without it ./report-<id>.", show_default=False
-        ),
-    ] = None,
-) -> None:
-    """Make a run's report again, HTML and Markdown, from storage alone; what the run published stays as it is."""
-    from taskmix.evaluation.report import regenerate
-    from taskmix.storage import join
-
-    uri = run.rstrip("/") if storage is None else join(storage, "runs", run)
-    uri = uri.removesuffix("/report")
-    folder = output or Path(f"report-{uri.rpartition('/')[2]}")
-    for path in regenerate(join(uri, "report"), folder=folder):
-        typer.echo(path)
 
 
 def serve(

@@ -15,6 +15,7 @@ from taskmix.config.plan import Job, Plan, System, make_plan, training_seeds
 from taskmix.config.schema import Config
 from taskmix.errors import EvaluationError
 from taskmix.evaluation.leaderboard import compare_systems, hourly_price, leaderboard, measure_systems, rank
+from taskmix.evaluation.lineage import write_lineage
 from taskmix.evaluation.report import write_renderings
 from taskmix.evaluation.report.model import REPORT_FILE, DatasetRow, JobRow, Report, TaskDetail
 from taskmix.evaluation.scorecard import Evaluated, read_evaluation
@@ -36,7 +37,8 @@ def benchmark(config: Config, *, run: str, evaluations: Sequence[str]) -> str:
 
     Returns:
         URI of the report, `<storage>/runs/<run>/report`. The run's `config.json` and a record for each system in
-        `systems/` are written beside it, before it. A report made of the same input is left as it is.
+        `systems/` are written beside it, before it; `lineage.json` after it. A report
+        made of the same input is left as it is.
 
     Raises:
         EvaluationError: a job's evaluation is missing, given twice or of other settings, or two jobs were evaluated on
@@ -48,14 +50,17 @@ def benchmark(config: Config, *, run: str, evaluations: Sequence[str]) -> str:
     inputs = storage.fingerprint({"config": config.model_dump(mode="json"), "evaluations": sorted(evaluations)})
     if storage.is_complete(target) and storage.read_manifest(target).about.get("inputs") == inputs:
         log.info("reused report=%s", target)
+        write_lineage(target)
         return target
     plan = make_plan(config)
     evaluated = _by_job(plan, [read_evaluation(uri) for uri in evaluations])
     _check_same_data(evaluated)
-    storage.write_json(storage.join(folder, "config.json"), config.model_dump(mode="json"), replace=True)
+    recorded = config.model_dump_json(indent=2) + "\n"  # in its own order: the order of tasks and groupings has meaning
+    storage.write_bytes(storage.join(folder, "config.json"), recorded.encode(), replace=True)
     records = {system.name: _write_record(system, evaluated, run=run, folder=folder) for system in plan.systems}
     report = make_report(plan, evaluated, run=run, records=records)
     _publish(report, target, inputs=inputs)
+    write_lineage(target)
     log.info("benchmarked systems=%d best=%s report=%s", len(report.systems), report.best.name, target)
     return target
 

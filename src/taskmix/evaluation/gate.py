@@ -13,6 +13,7 @@ from taskmix import storage
 from taskmix.config.schema import Section
 from taskmix.evaluation.champion import check_champion
 from taskmix.evaluation.checks import Check, check_calibration, check_latency, check_minimum
+from taskmix.evaluation.lineage import GATE_FILE, write_lineage
 from taskmix.evaluation.report.model import Report, read_report
 from taskmix.modeling.system import SystemRecord, read_system_record
 
@@ -39,6 +40,8 @@ Rule = Callable[[Report, SystemRecord | None], list[Check]]
 def decide(report: str) -> Verdict:
     """Judge the best system of a report, and write the verdict to `gate.json` beside the report's folder.
 
+    The run's lineage is written again, with the verdict in it.
+
     Args:
         report: URI of the report, `<storage>/runs/<run>/report`.
 
@@ -58,8 +61,9 @@ def decide(report: str) -> Verdict:
         champion=champion.name if champion else None,
         report=report,
     )
-    uri = storage.join(content.config.storage, "runs", content.run, "gate.json")
+    uri = storage.join(content.config.storage, "runs", content.run, GATE_FILE)
     storage.write_json(uri, verdict.model_dump(mode="json"), replace=True)
+    write_lineage(report)
     log.info("gate accepted=%s system=%s", verdict.accepted, verdict.system)
     return verdict
 

@@ -17,6 +17,7 @@ from taskmix.storage.access import (
     write_bytes,
     write_json,
 )
+from taskmix.storage.auditing import folder_faults, object_faults
 from taskmix.storage.fingerprints import fingerprint
 from taskmix.storage.manifest import MANIFEST, Manifest, ManifestEntry
 from taskmix.storage.objects import ObjectInfo, Store
@@ -34,10 +35,12 @@ __all__ = [
     "exists",
     "fetch_file",
     "fingerprint",
+    "folder_faults",
     "is_complete",
     "join",
     "list_objects",
     "local_copy",
+    "object_faults",
     "open_store",
     "publish",
     "read_bytes",
