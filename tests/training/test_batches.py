@@ -9,7 +9,15 @@ from taskmix.data.mixture import make_mixture
 from taskmix.data.schema import LabelSpace, Span
 from taskmix.modeling.answers import TaskHead
 from taskmix.modeling.tokens import TokenizedText, tokenize
-from taskmix.training.batches import IGNORED, BatchPlan, TokenizedMixture, label_ids, plan_epoch, split_to_count
+from taskmix.training.batches import (
+    IGNORED,
+    BatchPlan,
+    TokenizedMixture,
+    label_ids,
+    pack_epoch,
+    plan_epoch,
+    split_to_count,
+)
 from taskmix.training.scratch import train_tokenizer
 
 HEADS = {
@@ -66,7 +74,7 @@ def mixture(dataset: Dataset) -> TokenizedMixture:
 
 
 def test_every_epoch_has_as_many_batches_and_other_company(mixture: TokenizedMixture) -> None:
-    plan = BatchPlan(mixture, epochs=4, tokens_per_batch=256, temperature=1.0, seed=1)
+    plan = BatchPlan(mixture.lengths, sizes=mixture.sizes, epochs=4, tokens_per_batch=256, temperature=1.0, seed=1)
     epochs = []
     for epoch in range(4):
         plan.set_epoch(epoch)
@@ -77,11 +85,55 @@ def test_every_epoch_has_as_many_batches_and_other_company(mixture: TokenizedMix
 
 def test_two_processes_share_an_epoch_without_overlap(mixture: TokenizedMixture) -> None:
     def rows(process: int) -> set[int]:
-        plan = BatchPlan(mixture, epochs=1, tokens_per_batch=256, temperature=1.0, seed=1, processes=2, process=process)
+        plan = BatchPlan(
+            mixture.lengths,
+            sizes=mixture.sizes,
+            epochs=1,
+            tokens_per_batch=256,
+            temperature=1.0,
+            seed=1,
+            processes=2,
+            process=process,
+        )
         return {row for batch in plan for row in batch}
 
     assert rows(0) | rows(1) == set(range(len(mixture)))
     assert not rows(0) & rows(1)
+
+
+def test_packed_batches_fill_the_budget_without_padding() -> None:
+    lengths = lengths_of(1000)
+    order = np.random.default_rng(1).permutation(1000)
+    batches = pack_epoch(lengths, order, tokens_per_batch=512, generator=np.random.default_rng(1))
+    assert [row for batch in batches for row in batch] == order.tolist()
+    filled = [int(lengths[batch].sum()) for batch in batches]
+    assert max(filled) <= 512
+    assert np.mean(filled[:-1]) > 512 - lengths.max()
+
+
+@pytest.mark.parametrize(("processes", "passes"), [(1, 1), (2, 1), (1, 3), (2, 3)])
+def test_every_batch_knows_the_rows_of_its_whole_optimizer_step(processes: int, passes: int) -> None:
+    lengths = lengths_of(500)
+    plans = [
+        BatchPlan(
+            lengths,
+            sizes=[500],
+            epochs=1,
+            tokens_per_batch=1024,
+            temperature=1.0,
+            seed=1,
+            cut=pack_epoch,
+            passes=passes,
+            processes=processes,
+            process=process,
+        )
+        for process in range(processes)
+    ]
+    assert len(plans[0]) % passes == 0
+    for step in range(len(plans[0]) // passes):
+        own = slice(step * passes, (step + 1) * passes)
+        rows = sum(len(batch) for plan in plans for batch in list(plan)[own])
+        assert {told for plan in plans for told in plan.step_rows[own]} == {rows}
 
 
 def test_the_first_sub_word_of_a_word_carries_its_tag_and_no_other_does() -> None:

@@ -7,6 +7,7 @@ epochs, learning rate and the place to resume from in batches.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,6 +26,22 @@ POOL_BATCHES = 50
 """Batches cut from one pool of random rows sorted by length: lengths match, and company still varies. Arbitrary."""
 
 
+class Cut(Protocol):
+    """How an epoch's rows become batches: `plan_epoch` (padded) or `pack_epoch` (packed)."""
+
+    def __call__(
+        self,
+        lengths: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        /,
+        *,
+        tokens_per_batch: int,
+        generator: np.random.Generator,
+    ) -> list[list[int]]:
+        """The batches, each within `tokens_per_batch` unless it is a single row."""
+        ...
+
+
 class TokenizedMixture(Dataset[int]):
     """A mixture's rows as sub-words and class indices; an item is its own index, collated by `collate`."""
 
@@ -39,6 +56,11 @@ class TokenizedMixture(Dataset[int]):
             }
             for row, tokens in zip(mixture.rows, texts, strict=True)
         ]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(rows,) tokens of each row."""
+        return np.asarray([len(text) for text in self.texts], dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -110,6 +132,24 @@ def plan_epoch(
     return [batches[index] for index in generator.permutation(len(batches))]
 
 
+def pack_epoch(
+    lengths: NDArray[np.int64], rows: NDArray[np.int64], *, tokens_per_batch: int, generator: np.random.Generator
+) -> list[list[int]]:
+    """The packed batches of one epoch: rows in their random order, as many as fit without padding. See `plan_epoch`.
+
+    A batch that is not full costs nothing, since nothing is padded, so rows need not be sorted to fit.
+    """
+    batches: list[list[int]] = []
+    room = 0
+    for row in rows:
+        room -= int(lengths[row])
+        if room < 0 or not batches:
+            batches.append([])
+            room = tokens_per_batch - int(lengths[row])
+        batches[-1].append(int(row))
+    return batches
+
+
 def split_to_count(batches: list[list[int]], *, count: int) -> list[list[int]]:
     """As many batches as `count`, the largest ones cut in two until there are enough (or all are single rows)."""
     result = list(batches)
@@ -127,35 +167,44 @@ class BatchPlan(Sampler[list[int]]):
     """The batches of every epoch of a run, of which this process takes its share.
 
     Args:
-        dataset: the training mixture.
+        lengths: (rows,) tokens of each row of the mixture.
+        sizes: how many rows each part of the mixture has, one part after another.
         epochs: how many epochs to plan.
         tokens_per_batch: budget of one optimizer step over all processes.
         temperature: of the mixture.
         seed: the plan is the same for the same seed.
+        cut: how rows become batches.
+        passes: forward passes of each process in one optimizer step, which share its budget.
         processes: how many take part.
         process: which of them this is, from 0.
     """
 
     def __init__(
         self,
-        dataset: TokenizedMixture,
+        lengths: NDArray[np.int64],
         *,
+        sizes: Sequence[int],
         epochs: int,
         tokens_per_batch: int,
         temperature: float,
         seed: int,
+        cut: Cut = plan_epoch,
+        passes: int = 1,
         processes: int = 1,
         process: int = 0,
     ) -> None:
-        lengths = np.asarray([len(text) for text in dataset.texts], dtype=np.int64)
+        together = passes * processes
+        budget = max(1, tokens_per_batch // together)
         plans = []
         for epoch in range(epochs):
-            rows = epoch_rows(dataset.sizes, temperature=temperature, seed=seed, epoch=epoch)
+            rows = epoch_rows(sizes, temperature=temperature, seed=seed, epoch=epoch)
             generator = np.random.default_rng([seed, epoch, 1])
-            budget = max(1, tokens_per_batch // processes)
-            plans.append(plan_epoch(lengths, rows, tokens_per_batch=budget, generator=generator))
-        count = -(-max(len(plan) for plan in plans) // processes) * processes
-        self._plans = [split_to_count(plan, count=count)[process::processes] for plan in plans]
+            plans.append(cut(lengths, rows, tokens_per_batch=budget, generator=generator))
+        count = -(-max(len(plan) for plan in plans) // together) * together
+        plans = [split_to_count(plan, count=count) for plan in plans]
+        own = slice(process, None, processes)
+        self._plans = [plan[own] for plan in plans]
+        self._step_rows = [_rows_by_step(plan, together=together)[own] for plan in plans]
         self._epoch = 0
 
     def __len__(self) -> int:
@@ -164,6 +213,17 @@ class BatchPlan(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self._plans[self._epoch])
 
+    @property
+    def step_rows(self) -> list[int]:
+        """For each batch of the epoch, the rows of its whole optimizer step, those of other processes too."""
+        return self._step_rows[self._epoch]
+
     def set_epoch(self, epoch: int) -> None:
         """Give the batches of `epoch` from the next iteration on."""
         self._epoch = epoch
+
+
+def _rows_by_step(batches: list[list[int]], *, together: int) -> list[int]:
+    """One number a batch: the rows of the `together` batches that make one optimizer step with it."""
+    totals = [sum(map(len, batches[start : start + together])) for start in range(0, len(batches), together)]
+    return [total for total in totals for _ in range(together)]

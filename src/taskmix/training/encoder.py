@@ -126,7 +126,8 @@ class EncoderTrainer(Trainer):  # type: ignore[misc]  # transformers ships no ty
             logger.warning("training uses one of %d GPUs: start it with torchrun to use them all", args.n_gpu)
             args._n_gpu = 1
         self._plan = BatchPlan(
-            dataset,
+            dataset.lengths,
+            sizes=dataset.sizes,
             epochs=self._recipe.epochs,
             tokens_per_batch=self._recipe.tokens_per_batch,
             temperature=self._recipe.temperature,
