@@ -1,6 +1,6 @@
 # What a newcomer types. `.venv` is made and filled on demand, and again when pyproject.toml or requirements.lock changes.
 .DEFAULT_GOAL := help
-.PHONY: help run test check lock clean
+.PHONY: help run test check images manifests-check lock clean
 .DELETE_ON_ERROR:
 
 CONFIG ?= configs/quickstart.yaml
@@ -14,7 +14,7 @@ CACHES := .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 test: export OMP_NUM_THREADS ?= 1
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(INSTALLED) ## the whole pipeline on generated data, in minutes (CONFIG=configs/... for another, ARGS=... for more options)
 	$(BIN)/taskmix run $(CONFIG) $(ARGS)
@@ -27,6 +27,12 @@ check: $(INSTALLED) ## lint, format, types and the import rule
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+images: ## build the images train and serve with docker, podman or buildah (PREFIX=, TAG=, BUILD_ARGS=, PIP_CONF=, ENGINE=)
+	./images/build
+
+manifests-check: $(INSTALLED) ## build the manifests' overlays and check every object against a real API server and schemas
+	$(BIN)/pytest tests/manifests
 
 lock: ## pin the newest versions that pyproject.toml allows
 	./.ci/lock requirements.lock
