@@ -10,6 +10,7 @@ from predicted import INTENT, ROWS, given
 
 from taskmix.evaluation.latency import add_up, measure_speed, over_datasets
 from taskmix.evaluation.scorecard import SystemSpeed
+from taskmix.modeling.answers import Consulted
 
 
 class Ticking:
@@ -76,3 +77,41 @@ def test_jobs_that_were_timed_on_no_shared_text_have_their_percentiles_added():
     first = jobs[0]
     other = next(job for job in jobs if not set(job.milliseconds) & set(first.milliseconds))
     assert add_up([first, other]).p99_ms == pytest.approx(first.p99_ms + other.p99_ms)
+
+
+class Oracle:
+    """Asked elsewhere: a text took a millisecond a character when it was asked, and costs a cent a character."""
+
+    heads: ClassVar = {"intent": INTENT}
+    concurrency = 4
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    def consult(self, texts, *, tasks=None):
+        self.asked.append(list(texts))
+        return [
+            Consulted({"intent": given("on")}, len(text) / 1000, 2 * len(text) / 1000, len(text) / 100)
+            for text in texts
+        ]
+
+    def predict(self, texts, *, tasks=None):
+        return [each.answers for each in self.consult(texts, tasks=tasks)]
+
+    def receipt(self):
+        raise NotImplementedError
+
+
+def test_time_of_a_model_that_is_asked_elsewhere_is_what_its_requests_took():
+    model = Oracle()
+    speed, answers = measure_speed(model, dataset="d", tasks=["intent"], rows=ROWS, texts=3, seed=1)
+    lengths = {row.id: len(row.text) for row in ROWS}
+    assert speed.milliseconds == {row: lengths[row] for row in speed.milliseconds}
+    assert [len(texts) for texts in model.asked] == [1, 1, 1, 4], "no warm-up is paid for"
+    assert len(answers) == 4
+    mean = sum(lengths.values()) / 4
+    assert speed.texts_per_s == pytest.approx(4 / (2 * mean / 1000), rel=1e-3), "four in flight, two requests a text"
+    assert speed.usd_per_text == pytest.approx(mean / 100)
+    both = add_up([speed, timed(factor=0.001)[0]])
+    assert both.usd_per_text == speed.usd_per_text
+    assert over_datasets([both, both]).usd_per_text == pytest.approx(speed.usd_per_text)

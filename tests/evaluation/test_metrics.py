@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from taskmix.data.schema import Span, spans_to_tags
 from taskmix.evaluation.metrics import Measure, frame_exact_match, task_measures
-from taskmix.evaluation.tables import confusion
+from taskmix.evaluation.tables import confusion, reliability, worst_errors
 from taskmix.modeling.answers import NO_ANSWER
 
 
@@ -71,6 +71,18 @@ def test_calibration_error_by_hand():
     predictions = classification(["a", "a", "b", "b"], ["a", "b", "b", "b"], probability=[0.95, 0.95, 0.55, 0.6])
     found = values(task_measures(predictions, rows=4, ece_bins=10))
     assert found["ece"] == pytest.approx((abs(1.9 - 1) + abs(1.15 - 2)) / 4)
+
+
+def test_calibration_counts_answers_whose_probability_is_told_and_is_undefined_without_any():
+    unknown = float("nan")
+    predictions = classification(["a", "b"], ["a", "a"], probability=[0.9, unknown])
+    found = {one.name: one.score() for one in task_measures(predictions, rows=2, ece_bins=10)}
+    assert found["ece"] == (pytest.approx(0.1), 1)
+    assert [(bin.count, bin.accuracy) for bin in reliability(predictions, bins=10)] == [(1, 1.0)]
+    assert worst_errors(predictions)[0].probability is None
+    silent = classification(["a", "b"], ["a", "a"], probability=[unknown, unknown])
+    assert {one.name: one.score() for one in task_measures(silent, rows=2, ece_bins=10)}["ece"] == (0.0, 0.0)
+    assert reliability(silent, bins=10) == ()
 
 
 def test_whole_frame_counts_texts_with_every_task_right_among_those_labelled_for_all():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from taskmix.cli.options import ConfigArgument, SetOption, StorageOption, read_config
 
@@ -91,10 +92,12 @@ def _asked(job: Job) -> str:
 
 
 def _made_of(model: ModelConfig) -> str:
-    from taskmix.config.schema import LinearModel
+    from taskmix.config.schema import ApiModel, LinearModel
 
     if isinstance(model, LinearModel):
         return "TF-IDF, linear SVM"
+    if isinstance(model, ApiModel):
+        return f"{model.model} at {urlsplit(model.base_url).netloc}, {model.shots} shots"
     if model.architecture is None:
         return str(model.checkpoint)
     return f"random weights, {model.architecture.layers} x {model.architecture.hidden}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from taskmix.config.schema import (
+    ApiModel,
     Config,
     DatasetConfig,
     DecoderModel,
@@ -136,9 +137,12 @@ class Plan:
     def job_slice(self, job: Job) -> JobSlice:
         """The slice that `finetune` of `job` gets.
 
-        Hardware is no part of it, since it decides no result; nor are prompts, where the model reads none.
+        Hardware and secrets are no part of it, since they decide no result; nor are prompts, where the model reads
+        none.
         """
         model = self.config.models[job.model].model_copy(update={"hardware": None})
+        if isinstance(model, ApiModel):
+            model = model.model_copy(update={"key_secret": None})
         specs = {task: self.config.tasks[task] for task in job.tasks}
         tasks = specs if reads_prompts(model) else {task: unprompted(spec) for task, spec in specs.items()}
         return JobSlice(model_name=job.model, seed=job.seed, model=model, tasks=tasks)
@@ -157,7 +161,7 @@ class Plan:
 
 def reads_prompts(model: ModelConfig) -> bool:
     """Whether the words of a task's prompt decide what the model answers."""
-    return isinstance(model, DecoderModel) and model.head == "generator"
+    return isinstance(model, ApiModel) or (isinstance(model, DecoderModel) and model.head == "generator")
 
 
 def unprompted(task: TaskConfig) -> TaskConfig:
@@ -190,9 +194,9 @@ def make_plan(config: Config) -> Plan:
     """The systems and jobs that `config` asks for.
 
     `systems: all` means model x grouping where it makes sense: two groupings that are the same partition give one
-    system. A linear model, which shares nothing between tasks, is taken in the finest of the groupings only. A decoder
-    that is not tuned and answers task by task answers alike in every grouping, so it is taken in the coarsest only,
-    where its weights are loaded once.
+    system. A linear model, which shares nothing between tasks, is taken in the finest of the groupings only. A
+    decoder that is not tuned, or an API model, that answers task by task answers alike in every grouping, so it is
+    taken in the coarsest only, where its weights are loaded once and no question is paid for twice.
     """
     if config.systems != "all":
         pairs = [(name.split("/")[0], name.split("/")[1]) for name in config.systems]
@@ -205,9 +209,9 @@ def make_plan(config: Config) -> Plan:
         match model:
             case LinearModel():
                 groupings = [distinct[max(distinct, key=len)]]
-            case DecoderModel(tuning="none", answers="separate"):
+            case DecoderModel(tuning="none", answers="separate") | ApiModel(answers="separate"):
                 groupings = [distinct[min(distinct, key=len)]]
-            case EncoderModel() | DecoderModel():
+            case EncoderModel() | DecoderModel() | ApiModel():
                 groupings = list(distinct.values())
         systems += [_system(config, name, grouping) for grouping in groupings]
     return Plan(config, tuple(systems))

@@ -14,6 +14,8 @@ from taskmix.config.source import KeyPath, Problem
 from taskmix.config.wording import did_you_mean, one_of, shown, unknown
 
 _DISCRIMINATORS = ("format", "type", "kind")
+_NEVER_SHOWN = ("key_env",)
+"""Keys under which somebody may have written a secret that looks like none."""
 _PLAIN_WORDS = {
     "dict_type": "a mapping of keys",
     "model_type": "a mapping of keys",
@@ -64,7 +66,8 @@ def _tell(path: KeyPath, alternatives: Sequence[ErrorDetails], values: dict[str,
                 return [Problem((*path, name), f"is missing; allowed: {one_of(tags)}")]
             return [Problem((*path, name), unknown(str(context["tag"]), tags, what=name))]
         case "value_error":
-            found = f"found {shown(first['input'])}; " if isinstance(first["input"], str) else ""
+            showable = isinstance(first["input"], str) and path[-1] not in _NEVER_SHOWN
+            found = f"found {shown(first['input'])}; " if showable else ""
             return [Problem(path, f"{found}{first['msg'].removeprefix('Value error, ')}")]
         case "too_short":
             return [Problem(path, "is empty; allowed: at least one entry")]

@@ -6,6 +6,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 from taskmix import __version__, storage
@@ -21,11 +22,12 @@ from taskmix.evaluation.scorecard import (
     JobFacts,
     Scorecard,
     Speed,
+    Spending,
     TaskScorecard,
 )
 from taskmix.evaluation.scoring import score_task
-from taskmix.modeling.answers import Model
-from taskmix.modeling.bundle import CARD_FILE, BundleCard, installed_versions, load_model, read_card
+from taskmix.modeling.answers import Consultant, Model
+from taskmix.modeling.bundle import CARD_FILE, BundleCard, answers_folder, installed_versions, load_model, read_card
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +37,14 @@ EVALUATION_FORMAT = 3
 """Counts up when the scores of the same answers would come out otherwise: old evaluations are then not reused."""
 
 
-def evaluate(job: str, *, slice: EvaluationSlice, datasets: Sequence[str], load: LoadModel = load_model) -> str:
+def evaluate(job: str, *, slice: EvaluationSlice, datasets: Sequence[str], load: LoadModel | None = None) -> str:
     """Evaluate a trained job on the test splits of its tasks' datasets.
 
     Args:
         job: URI of the job; its bundle lies at `bundle/`.
         slice: how to measure.
         datasets: URIs of the datasets of the job's tasks.
-        load: makes a model of the local folder of a bundle.
+        load: makes a model of the local folder of a bundle; null loads it as serving does.
 
     Returns:
         URI of the evaluation, `<job>/evaluation/<hash>`. What decides the scores gives the hash: one found complete is
@@ -77,7 +79,8 @@ def evaluate(job: str, *, slice: EvaluationSlice, datasets: Sequence[str], load:
             precision=card.training.precision,
             versions=card.versions,
         )
-        model = load(stack.enter_context(storage.local_copy(bundle)))
+        folder = stack.enter_context(storage.local_copy(bundle))
+        model = load(folder) if load else load_model(folder, answers=answers_folder(bundle, card), keep=True)
         scorecard, predictions = measure_model(model, job=facts, datasets=used, slice=slice)
         _publish(scorecard, predictions, target)
     scores = {task: scored.primary_score.value for task, scored in scorecard.tasks.items()}
@@ -120,6 +123,7 @@ def measure_model(
         datasets=facts,
         tasks=scored,
         speed=speeds,
+        spending=Spending(**asdict(model.receipt())) if isinstance(model, Consultant) else None,
         machine=describe_machine(),
         versions=installed_versions(),
     )

@@ -19,7 +19,7 @@ import numpy as np
 
 from taskmix.data.dataset import Row
 from taskmix.evaluation.scorecard import Speed, SystemSpeed
-from taskmix.modeling.answers import Answer, Model
+from taskmix.modeling.answers import Answer, Consultant, Model
 
 WARM_UP_TEXTS = 10
 """Answered before the clock starts: first calls allocate and compile. Arbitrary; later calls were steady."""
@@ -50,8 +50,9 @@ def measure_speed(
     Returns:
         The times, and the answers to all `rows` (of the timed pass over all of them).
     """
-    generator = np.random.default_rng([seed, zlib.crc32(dataset.encode())])
-    chosen = [rows[index] for index in generator.permutation(len(rows))[:texts]]
+    if isinstance(model, Consultant):
+        return _measure_consultant(model, dataset=dataset, tasks=tasks, rows=rows, texts=texts, seed=seed)
+    chosen = _drawn(rows, dataset=dataset, texts=texts, seed=seed)
     warm_up = chosen[:WARM_UP_TEXTS]
     for row in warm_up:
         model.predict([row.text], tasks=tasks)
@@ -76,6 +77,40 @@ def measure_speed(
     return speed, answers
 
 
+def _drawn(rows: Sequence[Row], *, dataset: str, texts: int, seed: int) -> list[Row]:
+    """The rows that are timed alone."""
+    generator = np.random.default_rng([seed, zlib.crc32(dataset.encode())])
+    return [rows[index] for index in generator.permutation(len(rows))[:texts]]
+
+
+def _measure_consultant(
+    model: Consultant, *, dataset: str, tasks: Sequence[str], rows: Sequence[Row], texts: int, seed: int
+) -> tuple[Speed, list[dict[str, Answer]]]:
+    """The same of a model that is asked elsewhere at a price: no text is asked twice for the sake of a time.
+
+    A text's time is that of its requests when they were asked: of those drawn, alone. Throughput follows from the time
+    that requests take and how many are in flight (Little's law), so that an evaluation that goes on from answers on
+    storage tells what one in a single go would.
+    """
+    chosen = _drawn(rows, dataset=dataset, texts=texts, seed=seed)
+    alone = {row.id: model.consult([row.text], tasks=tasks)[0] for row in chosen}
+    milliseconds = {row_id: round(each.seconds * 1000, 4) for row_id, each in alone.items()}
+    consulted = model.consult([row.text for row in rows], tasks=tasks)
+    p50, p99 = _percentiles(list(milliseconds.values()))
+    seconds = max(sum(each.busy_seconds for each in consulted) / model.concurrency, 1e-9)
+    speed = Speed(
+        dataset=dataset,
+        tasks=tuple(tasks),
+        warm_up_texts=0,
+        milliseconds=milliseconds,
+        p50_ms=p50,
+        p99_ms=p99,
+        texts_per_s=round(len(rows) / seconds, 3),
+        usd_per_text=sum(each.usd for each in consulted) / len(rows),
+    )
+    return speed, [each.answers for each in consulted]
+
+
 def add_up(jobs: Sequence[Speed]) -> SystemSpeed:
     """The speed on one dataset of a system whose jobs there are these.
 
@@ -88,16 +123,19 @@ def add_up(jobs: Sequence[Speed]) -> SystemSpeed:
     else:
         p50, p99 = sum(job.p50_ms for job in jobs), sum(job.p99_ms for job in jobs)
     seconds_per_text = sum(1 / job.texts_per_s for job in jobs)
-    return SystemSpeed(p50_ms=p50, p99_ms=p99, texts_per_s=1 / seconds_per_text)
+    usd = [job.usd_per_text for job in jobs if job.usd_per_text is not None]
+    return SystemSpeed(p50_ms=p50, p99_ms=p99, texts_per_s=1 / seconds_per_text, usd_per_text=sum(usd) if usd else None)
 
 
 def over_datasets(speeds: Sequence[SystemSpeed]) -> SystemSpeed:
     """One figure for a system that answers several datasets: the mean time of a text, every dataset counted alike."""
     seconds_per_text = float(np.mean([1 / speed.texts_per_s for speed in speeds]))
+    usd = [speed.usd_per_text for speed in speeds if speed.usd_per_text is not None]
     return SystemSpeed(
         p50_ms=float(np.mean([speed.p50_ms for speed in speeds])),
         p99_ms=float(np.mean([speed.p99_ms for speed in speeds])),
         texts_per_s=1 / seconds_per_text,
+        usd_per_text=float(np.mean(usd)) if usd else None,
     )
 
 

@@ -111,6 +111,13 @@ def hourly_price(plan: Plan, model: str) -> float | None:
     return profile.usd_per_hour if profile and profile.usd_per_hour > 0 else None
 
 
+def million_texts_usd(speed: SystemSpeed, *, hourly_usd: float | None) -> float | None:
+    """What a million texts cost: the hardware's time, and what is paid for asking elsewhere; null without a price."""
+    if hourly_usd is None and speed.usd_per_text is None:
+        return None
+    return 1e6 * ((hourly_usd or 0.0) / 3600 / speed.texts_per_s + (speed.usd_per_text or 0.0))
+
+
 def _row(plan: Plan, measured: MeasuredSystem, position: int, records: Mapping[str, str]) -> SystemRow:
     system = measured.system
     jobs = list({evaluated.uri: evaluated.scorecard.job for evaluated in measured.answers.values()}.values())
@@ -134,7 +141,7 @@ def _row(plan: Plan, measured: MeasuredSystem, position: int, records: Mapping[s
         parameters=sum(job.parameters for job in jobs),
         training_seconds=seconds,
         training_usd=None if price is None else seconds / 3600 * price,
-        usd_per_million_texts=None if price is None else 1e6 / speed.texts_per_s / 3600 * price,
+        usd_per_million_texts=million_texts_usd(speed, hourly_usd=price),
         record=records[system.name],
     )
 

@@ -15,7 +15,7 @@ so they cannot follow different definitions. What the definitions are:
 - invalid_rate: texts that a freely writing model answered with no label, or no spans, of the task / texts. Such an
   answer is never right: for accuracy it is an error, for macro_f1 a gold label missed, for spans none. Lower is better.
 - ece: expected calibration error over equal-width bins of the answer's probability (Guo et al. 2017, arXiv
-  1706.04599, section 2); for slots, over answered spans. Lower is better.
+  1706.04599, section 2), those whose probability is told; for slots, over answered spans. Lower is better.
 """
 
 from __future__ import annotations
@@ -183,7 +183,12 @@ def _macro_f1(predictions: ClassificationPredictions, *, rows: int) -> Measure:
 def _calibration(
     probability: Array, right: NDArray[np.bool_], *, at: NDArray[np.int64], rows: int, bins: int
 ) -> Measure:
-    """Sums: for each of B bins, how many answers, their probability, how many right (B + B + B columns)."""
+    """Sums: for each of B bins, how many answers, their probability, how many right (B + B + B columns).
+
+    Answers whose probability is not told are left out; with none told, the error is undefined.
+    """
+    told = ~np.isnan(probability)
+    probability, right, at = probability[told], right[told], at[told]
     column = bin_of(probability, bins=bins)
     values = np.concatenate([np.ones(len(at)), probability, right.astype(np.float64)])
     columns = np.concatenate([column, bins + column, 2 * bins + column])

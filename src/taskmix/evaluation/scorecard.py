@@ -136,7 +136,10 @@ class Speed(Section):
     p50_ms: float
     p99_ms: float
     texts_per_s: float
-    """All texts of the test split in one call."""
+    """All texts of the test split in one call; of a model that is asked elsewhere, as many as its requests in flight
+    and the time that each takes let through."""
+    usd_per_text: float | None = None
+    """What asking costs, where each answer has a price."""
 
 
 class SystemSpeed(Section):
@@ -145,6 +148,20 @@ class SystemSpeed(Section):
     p50_ms: float
     p99_ms: float
     texts_per_s: float
+    usd_per_text: float | None = None
+    """What asking costs, where each answer has a price."""
+
+
+class Spending(Section):
+    """What the answers have cost, where each has a price, whenever they were paid for."""
+
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    usd: float
+    """By the tokens billed and the configuration's prices."""
+    unanswered_usd: float
+    """The most that requests can have cost besides whose answer never came."""
 
 
 class JobFacts(Section):
@@ -191,6 +208,8 @@ class Scorecard(Section):
     tasks: dict[str, TaskScorecard]
     speed: dict[str, Speed]
     """By dataset."""
+    spending: Spending | None = None
+    """Of a model that is asked elsewhere."""
     machine: dict[str, str]
     versions: dict[str, str]
     """Of the packages that evaluated it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -64,6 +65,7 @@ def reliability(predictions: Predictions, *, bins: int) -> tuple[ReliabilityBin,
         probability, right = predictions.probability, predictions.right
     else:
         probability, right, _ = answered_spans(predictions)
+    probability, right = probability[~np.isnan(probability)], right[~np.isnan(probability)]
     where = bin_of(probability, bins=bins)
     return tuple(_bin(index, bins, probability[where == index], right[where == index]) for index in np.unique(where))
 
@@ -126,8 +128,10 @@ def _bin(index: int, bins: int, probability: NDArray[np.float64], right: NDArray
 
 def _probability(predictions: Predictions, index: int) -> float | None:
     if isinstance(predictions, ClassificationPredictions):
-        return float(predictions.probability[index])
-    return min(predictions.probabilities[index], default=None)
+        told = [float(predictions.probability[index])]
+    else:
+        told = list(predictions.probabilities[index])
+    return min((probability for probability in told if not math.isnan(probability)), default=None)
 
 
 def _error(predictions: Predictions, index: int, probability: float | None) -> ErrorExample:

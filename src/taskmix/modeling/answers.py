@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from taskmix.errors import UnknownTask
 NO_ANSWER = "(no valid answer)"
 """Stands for a label where a model that writes freely named none of the task's: counted, never guessed."""
 
+UNKNOWN_PROBABILITY = float("nan")
+"""Of an answer whose model does not tell how sure it is: left out of calibration, null in JSON, never made up."""
+
 
 @dataclass(frozen=True)
 class ClassificationAnswer:
@@ -22,7 +25,7 @@ class ClassificationAnswer:
 
     Attributes:
         label: the most probable label, or `NO_ANSWER`.
-        probability: its calibrated probability, in [0, 1]; 0 of no answer.
+        probability: its calibrated probability, in [0, 1]; 0 of no answer; `UNKNOWN_PROBABILITY` where it is not told.
         probabilities: (labels,) float32, calibrated, sums to 1, in the order of the task's label space; all 0 of no
             answer.
     """
@@ -87,6 +90,60 @@ class Model(Protocol):
         Raises:
             UnknownTask: a task is not one of `heads`.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What asking came to, where each answer has a price.
+
+    Attributes:
+        requests: answers that were paid for.
+        input_tokens: billed for prompts; of an answer whose tokens are not told, none.
+        output_tokens: billed for answers.
+        usd: by the tokens billed.
+        unanswered_usd: the most that requests can have cost besides whose answer never came.
+    """
+
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    usd: float
+    unanswered_usd: float
+
+
+@dataclass(frozen=True)
+class Consulted:
+    """One text's answers from a model that is asked elsewhere.
+
+    Attributes:
+        answers: task to answer, in the order asked.
+        seconds: until the last of them was there, as its requests took them.
+        busy_seconds: of all its requests, one after another.
+        usd: of all its requests.
+    """
+
+    answers: dict[str, Answer]
+    seconds: float
+    busy_seconds: float
+    usd: float
+
+
+@runtime_checkable
+class Consultant(Model, Protocol):
+    """A model that is asked elsewhere, at a price, and remembers what it was told: asking again tells no time."""
+
+    @property
+    def concurrency(self) -> int:
+        """Requests that it has in flight at once, at most."""
+        ...
+
+    def consult(self, texts: Sequence[str], *, tasks: Sequence[str] | None = None) -> list[Consulted]:
+        """Answer as `predict` does, with the time that each text took when it was asked."""
+        ...
+
+    def receipt(self) -> Receipt:
+        """What all the answers given so far have cost, whenever they were paid for."""
         ...
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from taskmix import __version__
+from taskmix import __version__, storage
 from taskmix.config.plan import JobSlice
 from taskmix.config.schema import Name, Section
 from taskmix.data.schema import LabelSpace
@@ -22,7 +22,7 @@ from taskmix.errors import BundleError
 from taskmix.modeling.answers import Model, TaskHead
 
 CARD_FILE = "bundle.json"
-RECORDED_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "scikit-learn", "numpy")
+RECORDED_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "scikit-learn", "numpy", "openai")
 
 
 class HeadCard(Section):
@@ -60,7 +60,7 @@ class BundleCard(Section):
     """The content of `bundle.json`."""
 
     format: Literal[1] = 1
-    kind: Literal["linear", "encoder"]
+    kind: Literal["linear", "encoder", "api"]
     job: JobSlice
     heads: dict[Name, HeadCard]
     temperatures: dict[Name, float]
@@ -120,15 +120,23 @@ def read_card(folder: Path) -> BundleCard:
         ) from None
 
 
-def load_model(folder: Path, *, device: str = "auto") -> Model:
+def answers_folder(bundle: str, card: BundleCard) -> str:
+    """URI of the folder beside a job's runs where answers lie that were paid for; it outlives changes of the recipe."""
+    return storage.join(bundle.rstrip("/").rsplit("/", 2)[0], "answers", str(card.job.seed))
+
+
+def load_model(folder: Path, *, device: str = "auto", answers: str | None = None, keep: bool = False) -> Model:
     """The trained model in `folder`, ready to predict.
 
     Args:
         folder: a bundle, local and complete (see `storage.local_copy`).
         device: `auto` (a GPU where there is one), or torch's name of a device.
+        answers: URI where an API model's paid answers lie, see `answers_folder`; other models have none.
+        keep: whether it keeps new answers there.
 
     Raises:
         BundleError: a part is missing or does not belong to the card.
+        ApiError: an API model's key is not in the environment.
     """
     card = read_card(folder)
     match card.kind:
@@ -140,3 +148,7 @@ def load_model(folder: Path, *, device: str = "auto") -> Model:
             from taskmix.modeling.encoder import load_encoder
 
             return load_encoder(folder, card, device=device)
+        case "api":
+            from taskmix.modeling.api.model import load_api
+
+            return load_api(folder, card, answers=answers, keep=keep)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from taskmix import storage
 from taskmix.errors import BundleError, Corrupt, NotFound, UnknownTask
 from taskmix.modeling.answers import Answer, Model, TaskHead
-from taskmix.modeling.bundle import CARD_FILE, BundleCard, load_model, read_card
+from taskmix.modeling.bundle import CARD_FILE, BundleCard, answers_folder, load_model, read_card
 
 BUNDLE_FOLDER = "bundle"
 CHAMPION_FILE = "champion.json"
@@ -174,4 +174,5 @@ def _load_part(record: BundleRecord, *, device: str) -> Part:
                 f"{storage.redact(record.uri)}: answers {list(card.heads)}, but the system's record asks it for "
                 f"{missing}; run the pipeline again"
             )
-        return Part(record.uri, manifest, tasks, load_model(folder, device=device), card)
+        model = load_model(folder, device=device, answers=answers_folder(record.uri, card))
+        return Part(record.uri, manifest, tasks, model, card)

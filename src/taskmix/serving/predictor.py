@@ -6,6 +6,7 @@ so that a text gets one answer whichever way it comes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -175,15 +176,20 @@ def predict(model: Answerer, instances: Sequence[Instance]) -> list[Prediction]:
 def render_answer(answer: Answer, text: str, rejection_threshold: float) -> Any:
     """An answer ready for JSON; a slot's place is told in characters of `text`, end exclusive."""
     if isinstance(answer, ClassificationAnswer):
-        probability = float(answer.probability)
-        return {"label": answer.label, "probability": probability, "in_scope": probability >= rejection_threshold}
+        in_scope = not answer.probability < rejection_threshold
+        return {"label": answer.label, "probability": _told(answer.probability), "in_scope": in_scope}
     words = split_words(text)
     slots = []
     for span, probability in zip(answer.spans, answer.probabilities, strict=True):
         start, end = words[span.start].start, words[span.end - 1].end
         slot = {"slot": span.slot, "text": text[start:end], "start": start, "end": end}
-        slots.append({**slot, "probability": float(probability)})
+        slots.append({**slot, "probability": _told(probability)})
     return slots
+
+
+def _told(probability: float) -> float | None:
+    """A probability for JSON: null where the model does not tell it."""
+    return None if math.isnan(probability) else float(probability)
 
 
 def kind_of(value: object) -> str:

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from taskmix.config.plan import JobSlice
-from taskmix.config.schema import EncoderModel, LinearModel
+from taskmix.config.schema import ApiModel, EncoderModel, LinearModel
 from taskmix.data.dataset import Dataset, load_dataset
 from taskmix.data.mixture import Mixture, make_mixture
 from taskmix.data.schema import Split
@@ -87,6 +87,12 @@ def train_into(
             encoder = fit_encoder(job, train=train, dev=dev, heads=heads, checkpoints=checkpoints)
             save_encoder(encoder.module, folder, tokenizer=encoder.tokenizer)
             temperatures, thresholds, record = encoder.temperatures, encoder.rejection_thresholds, encoder.record
+        case ApiModel():
+            from taskmix.modeling.prompts import write_prompts
+            from taskmix.training.api import UNTRAINED, draw_prompts
+
+            write_prompts(draw_prompts(job, train=train.rows, heads=heads), folder)
+            temperatures, thresholds, record = dict.fromkeys(heads, 1.0), {}, UNTRAINED
     card = BundleCard(
         kind=job.model.kind,
         job=job,

@@ -32,7 +32,7 @@ class Till:
 
     def __init__(self, model: ApiModel, folder: Path) -> None:
         self.model, self.folder = model, folder
-        self.most_usd = most_usd(model, messages=MESSAGES)
+        self.most_usd = most_usd(model, body={"model": model.model, "messages": MESSAGES, "max_tokens": 20})
         self.spending = Spending(limit_usd=model.spending_limit_usd, limited="job tiny.intent")
 
     def ask(self, **more: Any) -> Reply:

@@ -51,8 +51,8 @@ class ApiModel(Section):
     """What the evaluation of one job may cost, over all its runs: nothing is asked that could cross it."""
     max_output_tokens: Positive = 256
     """Of one answer; bounds its cost."""
-    max_text_characters: Positive = 12_000
-    """Longer texts are cut in their middle."""
+    max_prompt_characters: int = Field(24_000, ge=256)
+    """Of a prompt, examples included: long texts are cut in their middle. About four make a token of English."""
     structured_output: Literal["auto", "on", "off"] = "auto"
     """Bind answers to the task's labels by a JSON schema; auto goes without where the endpoint refuses it."""
     logprobs: Literal["auto", "off"] = "auto"

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from taskmix.config.schema.api import ApiModel
 from taskmix.config.schema.decoders import DecoderModel
 from taskmix.config.schema.section import Name, Positive, Section, Share
 
@@ -82,4 +83,4 @@ class EncoderModel(Section):
         return self
 
 
-ModelConfig = Annotated[LinearModel | EncoderModel | DecoderModel, Field(discriminator="kind")]
+ModelConfig = Annotated[LinearModel | EncoderModel | DecoderModel | ApiModel, Field(discriminator="kind")]

@@ -137,6 +137,13 @@ class Endpoint:
         attempts.answered(reply)
         return reply
 
+    def rejection(self, refused: Refused) -> ApiError:
+        """The error to tell where a request is refused whatever is left out of it."""
+        return ApiError(
+            f"{self._model.base_url}: refuses the request for '{self._model.model}' ({refused.message}); check model, "
+            f"max_output_tokens and structured_output against what it offers; {GO_ON}"
+        )
+
     def _cost(self, reply: Reply, attempts: Attempts) -> float:
         """USD by the tokens that the endpoint bills; where it tells none, the most that they can be."""
         if reply.input_tokens is None or reply.output_tokens is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
@@ -42,20 +43,22 @@ class PaidAnswers:
     """The purchases of one job.
 
     Args:
-        uri: the folder on storage that keeps them; null keeps none (a server's answers to its users).
+        uri: the folder on storage that holds them; null holds none.
+        keeps: whether new ones are written there; else they are forgotten.
 
     Raises:
         Corrupt: an object there is none of ours.
     """
 
-    def __init__(self, uri: str | None) -> None:
-        self._uri = uri
+    def __init__(self, uri: str | None, *, keeps: bool = True) -> None:
+        self.keeps = keeps and uri is not None
+        self._uri = uri or ""
         self._purchases: dict[str, Purchase] = {} if uri is None else _read_all(uri)
 
     @property
     def spent_usd(self) -> float:
         """What they have cost, and what attempts without an answer may have cost."""
-        return sum(bought.unanswered_usd + (bought.reply.usd if bought.reply else 0.0) for bought in self.all())
+        return math.fsum(bought.unanswered_usd + (bought.reply.usd if bought.reply else 0.0) for bought in self.all())
 
     def all(self) -> tuple[Purchase, ...]:
         """Every purchase."""
@@ -76,7 +79,7 @@ class PaidAnswers:
         """
         if unanswered_usd > 0:
             self._write(request, Purchase(unanswered_usd=unanswered_usd))
-        elif self._uri is not None and request in self._purchases:
+        elif self.keeps and request in self._purchases:
             del self._purchases[request]
             storage.open_store(self._uri).delete([_key(request)])
 
@@ -85,7 +88,7 @@ class PaidAnswers:
         self._write(request, Purchase(reply=reply, unanswered_usd=unanswered_usd))
 
     def _write(self, request: str, purchase: Purchase) -> None:
-        if self._uri is None:
+        if not self.keeps:
             return
         storage.write_json(f"{self._uri}/{_key(request)}", purchase.model_dump(mode="json"), replace=True)
         self._purchases[request] = purchase

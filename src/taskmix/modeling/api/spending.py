@@ -6,7 +6,10 @@ place. An attempt whose answer never came (a timeout, a lost connection) may hav
 
 from __future__ import annotations
 
+import json
 import threading
+from collections.abc import Mapping
+from typing import Any
 
 from taskmix.config.schema import ApiModel, TokenPrices
 from taskmix.errors import SpendingLimit
@@ -20,13 +23,13 @@ def usd_of(prices: TokenPrices, *, input_tokens: float, output_tokens: float) ->
     return (input_tokens * prices.input + output_tokens * prices.output) / 1e6
 
 
-def most_usd(model: ApiModel, *, messages: list[dict[str, str]]) -> float:
-    """The most that one attempt can cost.
+def most_usd(model: ApiModel, *, body: Mapping[str, Any]) -> float:
+    """The most that one attempt of a request can cost.
 
-    A token of a byte-level vocabulary is at least one byte, so a prompt has no more tokens than bytes; the answer's are
-    bounded by the request.
+    A token of a byte-level vocabulary is at least one byte, so a request (its JSON schema is read too) has no more
+    tokens than bytes; the answer's are bounded by the request.
     """
-    size = sum(len(message["content"].encode()) + TOKENS_PER_MESSAGE for message in messages)
+    size = len(json.dumps(body, ensure_ascii=False).encode()) + TOKENS_PER_MESSAGE * len(body["messages"])
     return usd_of(model.usd_per_million_tokens, input_tokens=size, output_tokens=model.max_output_tokens)
 
 
