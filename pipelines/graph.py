@@ -145,9 +145,16 @@ def _train_and_evaluate(graph: _Graph, job: Job, datasets: dict[str, Any]) -> An
     ).outputs[OUTPUT]
 
 
+def _hardware_of_any(plan: Plan) -> str | None:
+    """The strongest hardware of the plan's models: the gate may have to ask any of them, pinned or changed texts."""
+    named = {plan.config.models[system.model].hardware for system in plan.systems} - {None}
+    profiles = {name: plan.config.hardware[name] for name in named if name is not None}
+    return max(profiles, key=lambda name: (profiles[name].gpus, profiles[name].memory_gib or 0, name), default=None)
+
+
 def _deploy_if_accepted(graph: _Graph, report: Any) -> None:
     deployment = graph.config.deployment.name
-    verdict = graph.add(gate, report=report)
+    verdict = graph.add(gate, hardware=_hardware_of_any(graph.plan), report=report)
     with dsl.If(verdict.output == True, name="accepted"):  # noqa: E712 (KFP overloads the comparison)
         release = graph.add(deploy, of=deployment, report=report, deployment=deployment, run=graph.target.run)
         graph.add(smoke_test, of=deployment, image="serve", release=release.outputs[OUTPUT])

@@ -17,6 +17,7 @@ from taskmix.data.dataset import Dataset, load_dataset
 from taskmix.data.ingest import ingest, source_version
 from taskmix.evaluation.benchmark import benchmark
 from taskmix.evaluation.evaluate import evaluate
+from taskmix.evaluation.gate import Verdict, decide
 
 TASKS = {
     "intent": {"type": "classification", "dataset": "assistant", "label": "intent"},
@@ -58,6 +59,9 @@ class Project:
 
     def benchmark(self, run: str, evaluations: Sequence[str]) -> str:
         return benchmark(self.config, run=run, evaluations=evaluations)
+
+    def decide(self, report: str) -> Verdict:
+        return decide(report, load=partial(load_reciter, datasets=list(self.datasets.values())))
 
     def changed(self, **sections: object) -> Project:
         """The same project with other sections of the configuration."""

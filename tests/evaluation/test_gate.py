@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 
 from taskmix import storage
+from taskmix.errors import DataError
 from taskmix.evaluation.gate import decide
 from taskmix.evaluation.report.model import read_report
+from taskmix.evaluation.scorecard import read_evaluation
 from taskmix.serving.releases import champion, promote, stage
 
 SKILL = {"linear": 0.6, "encoder": 0.9}
@@ -87,12 +93,45 @@ def test_comparing_with_nothing_is_possible_and_told(project):
     assert "compares with nothing" in verdict.reasons[0]
 
 
-def test_other_test_data_than_the_champions_is_not_compared_and_refused(make_project):
-    served(make_project(test_rows=100), skill=0.5)
+def test_a_champion_of_other_test_data_is_asked_again_on_these(make_project):
+    """What is compared then is what both come to on the new texts, whatever the champion scored on the old ones."""
+    served(make_project(test_rows=100), skill=0.97)
     now = make_project(test_rows=120)
-    verdict = decide(now.benchmark("run-1", now.evaluate_all(skill=SKILL)))
+    verdict = now.decide(now.benchmark("run-1", now.evaluate_all(skill=SKILL)))
     assert not verdict.accepted
-    assert "the test data of intent, topic, slots changed since the champion" in verdict.reasons[0]
+    assert "on the same test data: difference -" in verdict.reasons[0]
+    again = next(check for check in verdict.checks if check.rule == "champion evaluated again")
+    assert "on intent, topic, slots are lost or not of this run's test data" in again.evidence
+
+
+def test_a_worse_champion_of_other_test_data_is_beaten_with_margins_too(make_project):
+    served(with_margins(make_project, test_rows=100), skill=0.6)
+    now = with_margins(make_project, test_rows=300)
+    verdict = now.decide(now.benchmark("run-1", now.evaluate_all(skill=SKILL)))
+    assert verdict.accepted, verdict.reasons
+    assert sum("on 300 texts" in check.evidence for check in verdict.checks) == 3
+
+
+def test_asking_the_champion_again_is_done_once(make_project):
+    served(make_project(test_rows=100), skill=0.7)
+    now = make_project(test_rows=120)
+    report = now.benchmark("run-1", now.evaluate_all(skill=SKILL))
+    first = now.decide(report)
+    before = list(storage.list_objects(now.config.storage))
+    assert now.decide(report) == first
+    after = list(storage.list_objects(now.config.storage))
+    assert [info.key for info in after] == [info.key for info in before]
+
+
+def test_a_champion_whose_bundle_was_replaced_is_not_asked(make_project):
+    served(make_project(test_rows=100), skill=0.5)
+    bundle = champion(make_project().config.storage, "taskmix")["record"]["bundles"][0]["uri"]
+    manifest = Path(bundle, "MANIFEST.json")
+    manifest.write_text(manifest.read_text() + "\n")
+    now = make_project(test_rows=120)
+    verdict = now.decide(now.benchmark("run-1", now.evaluate_all(skill=SKILL)))
+    assert not verdict.accepted
+    assert "is no longer the one that is on record" in verdict.reasons[0]
     assert "set gate.must_not_lose_to: nothing" in verdict.reasons[0]
 
 
@@ -114,12 +153,77 @@ def test_a_task_that_the_champion_knows_can_still_be_compared(make_project):
     assert "intent of" in verdict.reasons[0]
 
 
-def test_lost_predictions_of_the_champion_are_told(project):
+def test_lost_predictions_of_the_champion_are_made_again_while_its_bundle_is_there(project):
     served(project, skill=0.5)
-    storage.delete_prefix(champion(project.config.storage, "taskmix")["record"]["bundles"][0]["evaluation"])
-    verdict = decide(project.benchmark("run-1", project.evaluate_all(skill=SKILL)))
+    bundles = champion(project.config.storage, "taskmix")["record"]["bundles"]
+    storage.delete_prefix(bundles[0]["evaluation"])
+    report = project.benchmark("run-1", project.evaluate_all(skill=SKILL))
+    assert project.decide(report).accepted
+    storage.delete_prefix(bundles[0]["evaluation"])
+    storage.delete_prefix(bundles[0]["uri"])
+    verdict = project.decide(report)
     assert not verdict.accepted
-    assert "stored predictions cannot be read" in verdict.reasons[0]
+    assert "cannot be evaluated on this run's test data" in verdict.reasons[0]
+
+
+def pinned_of(project, *, wrong: bool = False) -> list[dict[str, str]]:
+    """Test texts that the best system of `SKILL` answers rightly, or wrongly."""
+    report = read_report(project.benchmark("run-pins", project.evaluate_all(skill=SKILL)))
+    uri = next(job.evaluation for job in report.jobs if job.name in report.best.jobs and "intent" in job.tasks)
+    found = read_evaluation(uri).predictions["intent"]
+    chosen = [index for index, right in enumerate(found.right) if right != wrong][:3]
+    return [{"text": found.examples.texts[index], "task": "intent", "label": found.gold[index]} for index in chosen]
+
+
+def test_pinned_examples_must_stay_right_and_each_failure_is_told(project):
+    right, wrong = pinned_of(project), pinned_of(project, wrong=True)
+    evaluations = project.evaluate_all(skill=SKILL)
+    kept = project.changed(gate={"regression_set": right})
+    verdict = kept.decide(kept.benchmark("run-1", evaluations))
+    assert verdict.accepted
+    assert (
+        "answers 3 of 3 pinned examples rightly"
+        in next(c for c in verdict.checks if c.rule == "regression set").evidence
+    )
+    lost = project.changed(gate={"regression_set": [*right, *wrong[:2]]})
+    verdict = lost.decide(lost.benchmark("run-2", evaluations))
+    assert not verdict.accepted
+    assert "answers 3 of 5 pinned examples rightly" in verdict.reasons[0]
+    for at, example in enumerate(wrong[:2], start=3):
+        assert f'gate.regression_set[{at}] "{example["text"]}": intent is answered ' in verdict.reasons[0]
+        assert f"must be {example['label']}" in verdict.reasons[0]
+
+
+def test_pinned_examples_may_lie_in_a_file_and_texts_may_be_withheld(project, tmp_path):
+    path = tmp_path / "pinned.jsonl"
+    wrong = pinned_of(project, wrong=True)
+    path.write_text("".join(json.dumps(example) + "\n" for example in wrong))
+    quiet = project.changed(gate={"regression_set": str(path)}, report={"texts": "redact"})
+    verdict = quiet.decide(quiet.benchmark("run-1", project.evaluate_all(skill=SKILL)))
+    assert not verdict.accepted
+    assert f"{path} line 2: intent is answered" in verdict.reasons[0]
+    assert all(example["text"] not in reason for example in wrong for reason in verdict.reasons)
+    lineage = storage.read_json(storage.join(project.config.storage, "runs", "run-1", "lineage.json"))
+    assert lineage["entity"]["taskmix:sources/regression set"]["taskmix:origin"] == str(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('{"text": "a", "task": "intnt", "label": "b"}', "line 1: task 'intnt' is not one of"),
+        ('{"text": "a", "task": "intent"}', "line 1: 'label': Field required"),
+        ('{"text": "a", "task": "intent", "label": "no_such"}', "line 1: no_such is no label of task 'intent'"),
+        ('{"text": "a b", "task": "slots", "label": "a [time : c]"}', "line 1: the label without its brackets"),
+        ("[]", "line 1: is a JSON list"),
+    ],
+)
+def test_a_pinned_example_that_cannot_be_right_is_a_fault_and_no_failure(project, tmp_path, line, told):
+    path = tmp_path / "pinned.jsonl"
+    path.write_text(line + "\n")
+    changed = project.changed(gate={"regression_set": str(path)})
+    report = changed.benchmark("run-1", changed.evaluate_all(skill=SKILL))
+    with pytest.raises(DataError, match=re.escape(told)):
+        changed.decide(report)
 
 
 @pytest.mark.parametrize("gate", [{"rank_by": "mean"}, {"rank_by": "slots"}])

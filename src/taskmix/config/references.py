@@ -26,6 +26,8 @@ def reference_problems(values: Values) -> Iterator[Problem]:
     yield from _hardware_problems(values)
     yield from _system_problems(values)
     yield from _gate_problems(values)
+    yield from _pinned_problems(values)
+    yield from _reference_problems(values)
 
 
 def _section(values: Values, name: str) -> Values:
@@ -141,6 +143,33 @@ def _system_problems(values: Values) -> Iterator[Problem]:
 
 def _example(models: list[str], groupings: list[str]) -> str:
     return f"{(models or ['model'])[0]}/{(groupings or ['single'])[0]}"
+
+
+def _pinned_problems(values: Values) -> Iterator[Problem]:
+    """Examples written in the file; those of a URI are read by the gate."""
+    pinned, tasks = _section(values, "gate").get("regression_set"), _section(values, "tasks")
+    for position, example in enumerate(pinned if isinstance(pinned, list) else []):
+        if not isinstance(example, dict) or not isinstance(example.get("task"), str):
+            continue
+        path: KeyPath = ("gate", "regression_set", position)
+        task = example["task"]
+        if task not in tasks:
+            yield Problem((*path, "task"), unknown(task, list(tasks), what="task"))
+            continue
+        spec, label = tasks[task], example.get("label")
+        if not isinstance(spec, dict) or spec.get("type") != "classification" or not isinstance(label, str):
+            continue
+        labels = spec.get("labels")
+        if isinstance(labels, list) and label not in labels:
+            yield Problem((*path, "label"), unknown(label, list(map(str, labels)), what="label"))
+
+
+def _reference_problems(values: Values) -> Iterator[Problem]:
+    references, tasks = values.get("references"), list(_section(values, "tasks"))
+    for position, reference in enumerate(references if isinstance(references, list) else []):
+        task = reference.get("task") if isinstance(reference, dict) else None
+        if isinstance(task, str) and task not in tasks:
+            yield Problem(("references", position, "task"), unknown(task, tasks, what="task"))
 
 
 def _gate_problems(values: Values) -> Iterator[Problem]:

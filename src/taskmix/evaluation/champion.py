@@ -1,40 +1,51 @@
 """The gate's rules against the champion: no task worse by more than its margin, no label lost.
 
-What the champion is worth is computed from its stored predictions, on the same texts and resamples as the challenger's,
-never from a remembered number. Where that cannot be done the challenger is refused, with what to do.
+What the champion is worth is computed from its predictions, on the same texts and resamples as the challenger's, never
+from a remembered number. Where the test data changed since, or its stored predictions are lost, its bundles answer this
+run's test data. Where that cannot be done the challenger is refused, with what to do.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from taskmix.config.plan import EvaluationSlice
-from taskmix.errors import Incomplete, NotFound
+from taskmix import storage
+from taskmix.config.plan import make_plan
+from taskmix.errors import BundleError, EvaluationError, Incomplete, NotFound
 from taskmix.evaluation.checks import EQUAL, Check
 from taskmix.evaluation.comparisons import Contestant, compare_family
+from taskmix.evaluation.evaluate import LoadModel, evaluate
 from taskmix.evaluation.labels import check_labels
 from taskmix.evaluation.report.figures import interval_points, p_value, points, points_apart
 from taskmix.evaluation.report.model import PairedTest, Report
 from taskmix.evaluation.scorecard import Evaluated, read_evaluation
 from taskmix.evaluation.system_scores import MEAN, difference, score_answers
-from taskmix.modeling.system import SystemRecord
+from taskmix.modeling.system import BundleRecord, SystemRecord
 
 RULE = "champion"
 
 
 @dataclass(frozen=True)
 class _Duel:
-    """The challenger and the champion on the tasks that are compared."""
+    """The challenger and the champion on the tasks that are compared.
+
+    Attributes:
+        challenger: this run's best.
+        champion: what is served.
+        renewed: tasks that the champion was asked again, as its stored predictions are of other test data or lost.
+    """
 
     challenger: Contestant
     champion: Contestant
+    renewed: tuple[str, ...]
 
 
 class _CannotCompare(Exception):
     """Why challenger and champion cannot be compared; becomes a failed check, never leaves this module."""
 
 
-def check_champion(report: Report, champion: SystemRecord | None) -> list[Check]:
+def check_champion(report: Report, champion: SystemRecord | None, *, load: LoadModel) -> list[Check]:
     """`gate.must_not_lose_to` and `gate.maximum_label_drop`, against the system now served."""
     gate, deployment = report.config.gate, report.config.deployment.name
     if gate.must_not_lose_to == "nothing":
@@ -45,46 +56,89 @@ def check_champion(report: Report, champion: SystemRecord | None) -> list[Check]
         )
         return [Check(rule=RULE, passed=True, evidence=evidence)]
     try:
-        duel = _arrange(report, champion)
+        duel = _arrange(report, champion, load=load)
     except _CannotCompare as why:
         return [_cannot(str(why))]
     checks = _not_worse(report, duel) if _has_margins(report, duel) else [_not_below(report, duel)]
+    if duel.renewed:
+        evidence = (
+            f"the stored predictions of the champion {champion.name} on {', '.join(duel.renewed)} are lost or not of "
+            "this run's test data, so its bundles were asked again, on the very texts of the challenger"
+        )
+        checks.append(Check(rule=f"{RULE} evaluated again", passed=True, evidence=evidence))
     if gate.maximum_label_drop is not None:
         alpha, most = 1 - report.config.evaluation.confidence, gate.maximum_label_drop
         checks.append(check_labels(duel.challenger, duel.champion, most=most, alpha=alpha))
     return checks
 
 
-def _arrange(report: Report, champion: SystemRecord) -> _Duel:
-    """Read the stored predictions of both on every task that both answer.
+def _arrange(report: Report, champion: SystemRecord, *, load: LoadModel) -> _Duel:
+    """The predictions of both on every task that both answer.
 
     Raises:
-        _CannotCompare: the champion's are not there, or of other test data.
+        _CannotCompare: the champion's are not to be had.
     """
     gate = report.config.gate
     needed = list(report.primary) if gate.rank_by == MEAN else [gate.rank_by]
     ours = {task: row.evaluation for row in report.jobs if row.name in report.best.jobs for task in row.tasks}
-    theirs = {task: part.evaluation for part in champion.bundles if part.evaluation for task in part.tasks or ()}
+    theirs = {task: part for part in champion.bundles if part.evaluation for task in part.tasks or ()}
     if missing := [task for task in needed if task not in theirs]:
         raise _CannotCompare(f"the champion {champion.name} has no evaluation of {', '.join(missing)}")
     tasks = [task for task in report.primary if task in theirs]
-    try:
-        known = {uri: read_evaluation(uri) for uri in {theirs[task] for task in tasks}}
-    except (NotFound, Incomplete) as error:
-        raise _CannotCompare(f"the champion's stored predictions cannot be read ({error})") from error
     own = {uri: read_evaluation(uri) for uri in {ours[task] for task in tasks}}
     first = {task: own[ours[task]] for task in tasks}
-    second = {task: known[theirs[task]] for task in tasks}
-    if changed := [task for task in tasks if _test_data(first[task], task) != _test_data(second[task], task)]:
-        raise _CannotCompare(
-            f"the test data of {', '.join(changed)} changed since the champion {champion.name} was evaluated, so the "
-            "scores do not compare"
-        )
-    slice = EvaluationSlice(seed=report.config.seed, evaluation=report.config.evaluation)
+    second, renewed = _champions_answers(report, {task: theirs[task] for task in tasks}, like=first, load=load)
+    slice = make_plan(report.config).evaluation_slice()
     return _Duel(
         Contestant(report.best.name, first, score_answers(first, slice=slice)),
         Contestant(champion.name, second, score_answers(second, slice=slice)),
+        renewed,
     )
+
+
+def _champions_answers(
+    report: Report, parts: Mapping[str, BundleRecord], *, like: Mapping[str, Evaluated], load: LoadModel
+) -> tuple[dict[str, Evaluated], tuple[str, ...]]:
+    """The champion's predictions on the test data of `like`, and the tasks that it had to be asked again."""
+    stored = {part.uri: _stored(part) for part in parts.values()}
+
+    def fits(task: str) -> bool:
+        known = stored[parts[task].uri]
+        return known is not None and _test_data(known, task) == _test_data(like[task], task)
+
+    renewed = tuple(task for task in parts if not fits(task))
+    anew = {uri: _evaluate_again(report, uri, parts, load) for uri in {parts[task].uri for task in renewed}}
+    found: dict[str, Evaluated] = {}
+    for task, part in parts.items():
+        known = anew[part.uri] if part.uri in anew else stored[part.uri]
+        assert known is not None
+        if _test_data(known, task) != _test_data(like[task], task):
+            raise _CannotCompare(f"the test data of {task} is not the same for champion and challenger")
+        found[task] = known
+    return found, renewed
+
+
+def _stored(part: BundleRecord) -> Evaluated | None:
+    """The evaluation that a champion's record names; null where it is lost or of a format that is no longer read."""
+    assert part.evaluation is not None
+    try:
+        return read_evaluation(part.evaluation)
+    except (NotFound, Incomplete, EvaluationError):
+        return None
+
+
+def _evaluate_again(report: Report, uri: str, parts: Mapping[str, BundleRecord], load: LoadModel) -> Evaluated:
+    """Let a bundle of the champion answer this run's test data; what that comes to is kept beside the bundle."""
+    part = next(one for one in parts.values() if one.uri == uri)
+    try:
+        manifest = storage.read_manifest(uri).sha256
+        if part.manifest not in (None, manifest):
+            raise _CannotCompare(f"the champion's bundle {storage.redact(uri)} is no longer the one that is on record")
+        datasets = [dataset.uri for dataset in report.datasets]
+        slice = make_plan(report.config).evaluation_slice()
+        return read_evaluation(evaluate(uri.rpartition("/")[0], slice=slice, datasets=datasets, load=load))
+    except (NotFound, Incomplete, EvaluationError, BundleError) as error:
+        raise _CannotCompare(f"the champion cannot be evaluated on this run's test data ({error})") from error
 
 
 def _has_margins(report: Report, duel: _Duel) -> bool:
@@ -139,7 +193,7 @@ def _not_below(report: Report, duel: _Duel) -> Check:
 
 
 def _cannot(why: str) -> Check:
-    remedy = "evaluate the champion's jobs on this data, or set gate.must_not_lose_to: nothing for one run"
+    remedy = "mend that, or set gate.must_not_lose_to: nothing for one run"
     return Check(rule=RULE, passed=False, evidence=f"{why}; {remedy}")
 
 

@@ -1,20 +1,24 @@
 """May the best system of a run be deployed? Rules, each told with its evidence; the verdict goes to `gate.json`.
 
-A rule takes the report and gives checks; the verdict accepts when every check passed. The rules stand in `checks` (the
-best system alone) and `champion` (against what is served).
+A rule takes the case and gives checks; the verdict accepts when every check passed. The rules stand in `checks` (the
+best system's numbers), `regression` (its answers to pinned examples) and `champion` (against what is served).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from taskmix import storage
 from taskmix.config.schema import Section
 from taskmix.evaluation.champion import check_champion
 from taskmix.evaluation.checks import Check, check_calibration, check_latency, check_minimum
+from taskmix.evaluation.evaluate import LoadModel
 from taskmix.evaluation.lineage import GATE_FILE, write_lineage
+from taskmix.evaluation.regression import check_regression
 from taskmix.evaluation.report.model import Report, read_report
+from taskmix.modeling.bundle import load_model
 from taskmix.modeling.system import SystemRecord, read_system_record
 
 log = logging.getLogger(__name__)
@@ -34,24 +38,42 @@ class Verdict(Section):
     report: str
 
 
-Rule = Callable[[Report, SystemRecord | None], list[Check]]
+@dataclass(frozen=True)
+class Case:
+    """What a rule judges by.
+
+    Attributes:
+        report: of the run.
+        champion: the system now served; null at a first deployment.
+        load: makes a model of the local folder of a bundle, for rules that ask anew.
+    """
+
+    report: Report
+    champion: SystemRecord | None
+    load: LoadModel
 
 
-def decide(report: str) -> Verdict:
+Rule = Callable[[Case], list[Check]]
+
+
+def decide(report: str, *, load: LoadModel = load_model) -> Verdict:
     """Judge the best system of a report, and write the verdict to `gate.json` beside the report's folder.
 
     The run's lineage is written again, with the verdict in it.
 
     Args:
         report: URI of the report, `<storage>/runs/<run>/report`.
+        load: makes a model of the local folder of a bundle.
 
     Raises:
         NotFound: there is no report.
+        DataError: the regression set cannot be right.
         Corrupt: the champion's record, or predictions, are not what they must be.
     """
     content = read_report(report)
     champion = read_champion(content)
-    checks = [check for rule in RULES for check in rule(content, champion)]
+    case = Case(content, champion, load)
+    checks = [check for rule in RULES for check in rule(case)]
     ordered = sorted(checks, key=lambda check: check.passed)
     verdict = Verdict(
         accepted=all(check.passed for check in checks),
@@ -76,8 +98,9 @@ def read_champion(report: Report) -> SystemRecord | None:
 
 
 RULES: tuple[Rule, ...] = (
-    lambda report, champion: check_minimum(report),
-    check_champion,
-    lambda report, champion: check_calibration(report),
-    lambda report, champion: check_latency(report),
+    lambda case: check_minimum(case.report),
+    lambda case: check_champion(case.report, case.champion, load=case.load),
+    lambda case: check_regression(case.report, case.load),
+    lambda case: check_calibration(case.report),
+    lambda case: check_latency(case.report),
 )

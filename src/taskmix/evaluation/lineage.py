@@ -57,7 +57,7 @@ def make_lineage(report: Report) -> dict[str, Any]:
     record.benchmark()
     if storage.exists(storage.join(report.config.storage, "runs", report.run, GATE_FILE)):
         record.object("taskmix:gate.json", f"runs/{report.run}/{GATE_FILE}")
-        record.step("taskmix:gate", uses=["taskmix:report", "taskmix:config"], makes=["taskmix:gate.json"])
+        record.gate()
     return record.content()
 
 
@@ -194,6 +194,15 @@ class _Record:
             self.object(made[-1], f"runs/{run}/systems/{row.model}.{row.grouping}.json")
         self.folder("taskmix:report", storage.join(self.report.config.storage, "runs", run, "report"))
         self.step("taskmix:benchmark", uses=[*evaluations, "taskmix:config"], makes=made, ended=self.report.created)
+
+    def gate(self) -> None:
+        """The verdict, and the pinned examples where they lie outside of the configuration."""
+        uses = ["taskmix:report", "taskmix:config"]
+        pinned = self.report.config.gate.regression_set
+        if isinstance(pinned, str):
+            uses.append("taskmix:sources/regression set")
+            self.entity(uses[-1], "source", origin=storage.redact(pinned), version=storage.source_version(pinned))
+        self.step("taskmix:gate", uses=uses, makes=["taskmix:gate.json"])
 
     def folder(self, name: str, uri: str, *, sha256: str | None = None) -> None:
         """An entity that is a published folder; its hash is that of its manifest, which holds those of its files."""

@@ -139,13 +139,14 @@ def _error(predictions: Predictions, index: int, probability: float | None) -> E
     if isinstance(predictions, ClassificationPredictions):
         gold, predicted = predictions.gold[index], predictions.predicted[index]
     else:
-        gold, predicted = (_tell_spans(spans[index], text) for spans in (predictions.gold, predictions.predicted))
+        gold, predicted = (tell_spans(spans[index], text) for spans in (predictions.gold, predictions.predicted))
     return ErrorExample(
         id=predictions.examples.ids[index], text=_cut(text), gold=gold, predicted=predicted, probability=probability
     )
 
 
-def _tell_spans(spans: Sequence[Span], text: str) -> str:
+def tell_spans(spans: Sequence[Span], text: str) -> str:
+    """Spans for people: `time: five am; place: home`."""
     words = [word.text for word in split_words(text)]
     return "; ".join(f"{span.slot}: {' '.join(words[span.start : span.end])}" for span in spans) or NO_SPAN
 

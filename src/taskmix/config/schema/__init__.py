@@ -22,7 +22,7 @@ from taskmix.config.schema.datasets import (
     RowLimit,
 )
 from taskmix.config.schema.decoders import DecoderArchitecture, DecoderModel, DecoderRecipe, Lora
-from taskmix.config.schema.evaluation import Evaluation, Gate, Measurement
+from taskmix.config.schema.evaluation import Evaluation, Gate, Measurement, PinnedExample, Reference, ReportSection
 from taskmix.config.schema.models import Architecture, EncoderModel, EncoderRecipe, LinearModel, ModelConfig
 from taskmix.config.schema.placement import Deployment, Hardware, Images, Replicas, Toleration
 from taskmix.config.schema.section import Name, Positive, Section, Share
@@ -56,9 +56,12 @@ __all__ = [
     "ModelConfig",
     "Name",
     "NewsgroupsDataset",
+    "PinnedExample",
     "Positive",
     "PromptTemplate",
+    "Reference",
     "Replicas",
+    "ReportSection",
     "RowLimit",
     "Section",
     "Share",
@@ -85,5 +88,8 @@ class Config(Section):
     hardware: dict[Name, Hardware] = {}
     evaluation: Evaluation = Evaluation()
     gate: Gate = Gate()
+    report: ReportSection = ReportSection()
+    references: tuple[Reference, ...] = ()
+    """Published scores, shown beside ours and marked with their source; nothing is computed of them."""
     deployment: Deployment = Deployment()
     images: Images | None = None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from taskmix.config.schema.section import Positive, Section, Share
+from taskmix.config.schema.section import Name, Positive, Section, Share
 
 
 class Measurement(Section):
@@ -38,6 +38,17 @@ class Evaluation(Measurement):
         return seeds
 
 
+class PinnedExample(Section):
+    """A text that must stay answered rightly."""
+
+    EXAMPLE: ClassVar[str] = '{"text": "wake me at nine", "task": "intent", "label": "alarm_set"}'
+
+    text: str = Field(min_length=1)
+    task: Name
+    label: str = Field(min_length=1)
+    """The right answer, as a dataset's column holds it: a label; for slots the text with `[slot : words]`."""
+
+
 class Gate(Section):
     """What the best system must show before it is deployed."""
 
@@ -52,7 +63,33 @@ class Gate(Section):
     the same test data; without margins the score ranked by may not be below the served system's."""
     maximum_label_drop: Share | None = None
     """Largest share of one label's (or slot's) right answers that may be lost to the champion; null does not look."""
+    regression_set: str | tuple[PinnedExample, ...] = ()
+    """Pinned examples that must all be answered rightly: a list of {text, task, label}, or the URI of a file with one
+    such JSON object a line."""
     maximum_ece: Share | None = None
     """Largest expected calibration error of any task; null does not look."""
     maximum_p99_ms: Annotated[float, Field(gt=0)] | None = None
     """Largest 99th percentile of the time of one text, on the machine that evaluated; null does not look."""
+
+
+class ReportSection(Section):
+    """What the report shows."""
+
+    texts: Literal["show", "redact"] = "show"
+    """redact: no text of a user stands in report, model card or gate's evidence; ids and labels do. The predictions on
+    storage keep the texts."""
+
+
+class Reference(Section):
+    """A published score to stand beside ours."""
+
+    task: Name
+    system: str
+    """As its source calls it, e.g. `Llama3-70B, fine-tuned`."""
+    score: Share
+    metric: str | None = None
+    """`accuracy`, `span_f1`, ...; null means the task's primary score."""
+    source: str = Field(min_length=1)
+    """Where it was published, e.g. `arXiv 2412.08587`."""
+    note: str = ""
+    """What differs from ours, e.g. another split of the data."""
