@@ -12,7 +12,7 @@ Text is never read as control tokens: `</s>` in a user's text is four characters
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from taskmix.data.schema import Span
 from taskmix.errors import TrainingError
 from taskmix.modeling.answer_format import Label, joint_pieces, label_pieces, span_pieces
 from taskmix.modeling.cutting import ShownText, cut_middle, show_whole
@@ -103,19 +104,19 @@ class PromptTokens:
         return Asked(ids[: self.max_tokens], shown)
 
     def answer(self, prompt: TaskPrompt, labels: Mapping[str, Label], asked: Asked) -> NDArray[np.int32]:
-        """The right answer in tokens, its end included; spans that the prompt does not show are left out.
+        """The right answer in tokens, its end included; spans of words that cannot be copied are left out.
 
         Args:
             prompt: what was asked.
             labels: task to label, of every task of `prompt`.
             asked: the prompt in tokens.
         """
+        words = [word or "" for word in asked.shown.words]
+        keys = self.word_keys(asked.shown)
         told: dict[str, Label] = {}
         for task in prompt.tasks:
             label = labels[task]
-            told[task] = label if isinstance(label, str) else tuple(s for s in label if asked.shown.shows(s))
-        words = [word or "" for word in asked.shown.words]
-        keys = self.word_keys(asked.shown)
+            told[task] = label if isinstance(label, str) else tuple(span for span in label if _copyable(span, keys))
         label, lead = told[prompt.tasks[0]], self.style.lead
         if prompt.joint:
             pieces = joint_pieces(told, tasks=prompt.tasks, words=words, lead=lead, keys=keys)
@@ -127,9 +128,14 @@ class PromptTokens:
             [*(token for piece in pieces for token in self.piece_ids(piece)), *self.style.end_ids], np.int32
         )
 
-    def word_keys(self, shown: ShownText) -> list[object]:
-        """What tells the words of a text apart when they are copied: their tokens; of a word not shown, its place."""
-        return [place if word is None else self.piece_ids(" " + word) for place, word in enumerate(shown.words)]
+    def word_keys(self, shown: ShownText) -> list[Hashable]:
+        """What tells the words of a text apart when they are copied: their tokens.
+
+        A word that is not shown, or that the tokenizer drops, cannot be copied: its place stands for it.
+        """
+        return [
+            place if word is None else self.piece_ids(" " + word) or place for place, word in enumerate(shown.words)
+        ]
 
     def overhead(self, prompt: TaskPrompt) -> int:
         """Tokens of a prompt without its text."""
@@ -154,6 +160,10 @@ class PromptTokens:
                 f"without its text: set it to {taken + LEAST_TEXT_TOKENS} or more, or shorten "
                 f"tasks.{prompt.tasks[0]}.prompt.header"
             )
+
+
+def _copyable(span: Span, keys: Sequence[Hashable]) -> bool:
+    return all(isinstance(key, tuple) for key in keys[span.start : span.end])
 
 
 def answer_style(tokenizer: Any, *, chat: Literal["auto", "off"], tuned: bool) -> AnswerStyle:
