@@ -1,6 +1,6 @@
 # What a newcomer types. `.venv` is made and filled on demand, and again when pyproject.toml or requirements.lock changes.
 .DEFAULT_GOAL := help
-.PHONY: help run test check images manifests-check lock clean
+.PHONY: help run test check pipeline-submit images manifests-check lock clean
 .DELETE_ON_ERROR:
 
 CONFIG ?= configs/quickstart.yaml
@@ -27,6 +27,9 @@ check: $(INSTALLED) ## lint, format, types and the import rule
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+pipeline-submit: $(INSTALLED) ## run it on Kubeflow (CONFIG=configs/..., ARGS="--host https://... --wait")
+	$(BIN)/taskmix submit $(CONFIG) $(ARGS)
 
 images: ## build the images train and serve with docker, podman or buildah (PREFIX=, TAG=, BUILD_ARGS=, PIP_CONF=, ENGINE=)
 	./images/build

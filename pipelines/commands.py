@@ -1,9 +1,11 @@
-"""The commands `run`, `compile` and `reproduce`; the command line finds them by the group `taskmix.commands`."""
+"""The commands that need the graph: run, compile, reproduce; `cluster_commands` holds those that talk to a cluster.
+
+The command line finds them by the group `taskmix.commands`.
+"""
 
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +13,8 @@ import typer
 
 from taskmix.cli.options import ConfigArgument, SetOption, StorageOption, read_config
 from taskmix.cli.runs import RunArgument, RunStorageOption, run_uri
-from taskmix.errors import MissingExtra
+from taskmix_pipelines import cluster_commands
+from taskmix_pipelines.options import need_kfp
 
 
 def register(app: typer.Typer) -> None:
@@ -19,6 +22,9 @@ def register(app: typer.Typer) -> None:
     app.command("run")(run)
     app.command("compile")(compile_pipeline)
     app.command("reproduce")(reproduce)
+    app.command()(cluster_commands.submit)
+    app.command()(cluster_commands.runs)
+    app.command()(cluster_commands.logs)
 
 
 def run(config: ConfigArgument, overrides: SetOption = None, storage: StorageOption = None) -> None:
@@ -27,7 +33,7 @@ def run(config: ConfigArgument, overrides: SetOption = None, storage: StorageOpt
     Exit code 1: a step failed. 130: stopped by Ctrl-C; run again to go on from what was finished.
     """
     checked = read_config(config, overrides=overrides, storage=storage)
-    _need_kfp("run")
+    need_kfp("run")
     from taskmix_pipelines.ending import tell_ending
     from taskmix_pipelines.local import RunStopped, run_locally
 
@@ -49,7 +55,7 @@ def compile_pipeline(
 ) -> None:
     """Compile the same pipeline for a Kubeflow cluster, as YAML for KFP's user interface or client."""
     checked = read_config(config, overrides=overrides, storage=storage)
-    _need_kfp("compile")
+    need_kfp("compile")
     from taskmix_pipelines.compile import compile_for_cluster
 
     compile_for_cluster(checked, output=output, source=str(config))
@@ -70,7 +76,7 @@ def reproduce(
     outside the interval of the first, another winner or another verdict.
     """
     uri = run_uri(run, storage=storage)
-    _need_kfp("reproduce")
+    need_kfp("reproduce")
     from rich.console import Console
 
     from taskmix_pipelines.local import RunStopped
@@ -85,13 +91,3 @@ def reproduce(
     Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(findings_table(findings))
     if any(finding.outcome == "differs" for finding in findings):
         raise typer.Exit(1)
-
-
-def _need_kfp(command: str) -> None:
-    """Check for kfp without importing it, which takes a second.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
-    if find_spec("kfp") is None:
-        raise MissingExtra(f"{command} needs kfp, which is not installed; pip install 'taskmix[pipeline]'")

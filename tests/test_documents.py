@@ -40,7 +40,7 @@ def test_the_readmes_commands_and_options_exist(readme: str, project_root: Path)
         for line in block.replace("\\\n", " ").splitlines()
     ]
     assert {command[0] for command in commands} == {"make", "taskmix"}
-    targets = re.findall(r"^(\w+):", (project_root / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([\w-]+):", (project_root / "Makefile").read_text(), re.MULTILINE)
     for command in commands:
         if command[0] == "make":
             assert command[1] in targets
@@ -48,7 +48,7 @@ def test_the_readmes_commands_and_options_exist(readme: str, project_root: Path)
     for command in commands:
         if command[0] == "taskmix":
             used.setdefault(command[1], set()).update(word for word in command if word.startswith("-"))
-    assert set(used) == {"plan", "predict", "serve", "validate", "run", "compile"}
+    assert set(used) == {"plan", "predict", "serve", "validate", "run", "compile", "submit", "runs", "logs"}
     for name, options in used.items():
         shown = _help_of(name)
         for option in options:
@@ -83,7 +83,11 @@ def test_every_make_target_is_listed_in_help(project_root: Path) -> None:
         timeout=60,
         check=True,
     ).stdout
-    assert re.findall(r"^  make (\w+)", shown, re.MULTILINE) == ["help", "run", "test", "check", "lock", "clean"]
+    phony = re.search(r"^\.PHONY: (.*)", (project_root / "Makefile").read_text(), re.MULTILINE)
+    assert phony is not None
+    listed = re.findall(r"^  make ([\w-]+)", shown, re.MULTILINE)
+    assert listed == phony[1].split()
+    assert {"run", "test", "check", "pipeline-submit"} <= set(listed)
 
 
 def test_the_lock_pins_every_direct_dependency_without_places_or_builds(project_root: Path) -> None:

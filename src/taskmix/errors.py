@@ -121,5 +121,9 @@ class RunFailed(TaskmixError):
     """A step of a pipeline run failed; the message starts with the step's own error."""
 
 
+class PipelineServiceError(TaskmixError):
+    """Kubeflow Pipelines on the cluster is out of reach, refuses, is too old, or does not know what was asked for."""
+
+
 class MissingExtra(TaskmixError):
     """A command needs packages that this installation leaves out; names the extra to install."""

@@ -25,6 +25,7 @@ from taskmix.config.schema.decoders import DecoderArchitecture, DecoderModel, De
 from taskmix.config.schema.evaluation import Evaluation, Gate, Measurement, PinnedExample, Reference, ReportSection
 from taskmix.config.schema.models import Architecture, EncoderModel, EncoderRecipe, LinearModel, ModelConfig
 from taskmix.config.schema.placement import Deployment, Hardware, Images, Replicas, Toleration
+from taskmix.config.schema.schedule import Schedule
 from taskmix.config.schema.section import Name, Positive, Section, Share
 from taskmix.config.schema.tasks import ClassificationTask, PromptTemplate, SlotFillingTask, TaskConfig
 
@@ -63,6 +64,7 @@ __all__ = [
     "Replicas",
     "ReportSection",
     "RowLimit",
+    "Schedule",
     "Section",
     "Share",
     "SlotFillingTask",
@@ -93,3 +95,4 @@ class Config(Section):
     """Published scores, shown beside ours and marked with their source; nothing is computed of them."""
     deployment: Deployment = Deployment()
     images: Images | None = None
+    schedule: Schedule | None = None
