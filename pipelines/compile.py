@@ -7,7 +7,8 @@ from kfp import compiler, dsl, kubernetes
 from taskmix.config.quantities import cpu_quantity, memory_quantity
 from taskmix.config.schema import Config, Hardware
 from taskmix.errors import ConfigError
-from taskmix_pipelines.graph import Target, build_pipeline
+from taskmix_pipelines.graph import Keys, Target, build_pipeline
+from taskmix_pipelines.sharing import share_components
 
 RETRIED = frozenset({"ingest", "finetune"})
 """Long steps that reach out, and that go on where they stopped. KFP's retry does not cover evicted pods."""
@@ -30,11 +31,13 @@ def compile_for_cluster(config: Config, *, output: Path, source: str = "configur
     if images is None or "://" not in config.storage:
         raise ConfigError(source, _cluster_problems(config))
 
-    def place(task: dsl.PipelineTask, *, step: str, hardware: str | None) -> None:
+    def place(task: dsl.PipelineTask, *, step: str, hardware: str | None, keys: Keys) -> None:
         if step in RETRIED:
             task.set_retry(RETRIES, backoff_duration="60s", backoff_factor=2.0, backoff_max_duration="600s")
         if hardware is not None:
             place_on(task, config.hardware[hardware])
+        for variable, secret in keys.items():
+            kubernetes.use_secret_as_env(task, secret_name=secret.name, secret_key_to_env={secret.key: variable})
 
     target = Target(
         run=dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER,
@@ -43,6 +46,7 @@ def compile_for_cluster(config: Config, *, output: Path, source: str = "configur
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(build_pipeline(config, target=target), str(output))
+    share_components(output)
 
 
 def _cluster_problems(config: Config) -> list[str]:

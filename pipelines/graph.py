@@ -4,14 +4,15 @@ Jobs are unrolled here, so that every node has a name that a person understands 
 same on a laptop and on a cluster; what differs comes from the caller: images, the run's id, and how a task is placed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 from kfp import dsl
 
 from taskmix.config.plan import Job, Plan, make_plan
-from taskmix.config.schema import Config
+from taskmix.config.schema import ApiModel, Config, KeySecret, ModelConfig
 from taskmix_components.benchmark.component import benchmark
 from taskmix_components.deploy.component import deploy
 from taskmix_components.evaluate.component import evaluate
@@ -28,15 +29,19 @@ OUTPUT = "Output"
 """KFP's name of a function's return value."""
 
 
-class Place(Protocol):
-    """Sets what only one of the runners understands: resources, retries."""
+Keys = Mapping[str, KeySecret]
+"""Environment variable to the secret that fills it, for steps that ask endpoints."""
 
-    def __call__(self, task: dsl.PipelineTask, *, step: str, hardware: str | None) -> None:
-        """Settle one task of `step`, to run on the configuration's `hardware` (null: anywhere)."""
+
+class Place(Protocol):
+    """Sets what only one of the runners understands: resources, retries, secrets."""
+
+    def __call__(self, task: dsl.PipelineTask, *, step: str, hardware: str | None, keys: Keys) -> None:
+        """Settle one task of `step`, to run on the configuration's `hardware` (null: anywhere), with `keys`."""
         ...
 
 
-def leave_as_it_is(task: dsl.PipelineTask, *, step: str, hardware: str | None) -> None:
+def leave_as_it_is(task: dsl.PipelineTask, *, step: str, hardware: str | None, keys: Keys) -> None:
     """The local runner's `Place`: it ignores resources, and retrying a failed step would only hide its error."""
 
 
@@ -81,6 +86,7 @@ class _Graph:
         of: str = "",
         image: Literal["train", "serve"] = "train",
         hardware: str | None = None,
+        keys: Keys = MappingProxyType({}),
         **arguments: Any,
     ) -> dsl.PipelineTask:
         """A node that runs `function` with `arguments`, named after the step and what it is `of`."""
@@ -90,7 +96,7 @@ class _Graph:
         task = component(title=title, **arguments)
         task.set_display_name(title)
         task.set_caching_options(enable_caching=step not in NEVER_CACHED)
-        self.target.place(task, step=step, hardware=hardware)
+        self.target.place(task, step=step, hardware=hardware, keys=keys)
         return task
 
 
@@ -98,7 +104,7 @@ def _datasets(graph: _Graph) -> dict[str, Any]:
     """Dataset to its URI, for the datasets that jobs need."""
     uris = {}
     for name in dict.fromkeys(name for job in graph.plan.jobs for name in graph.plan.job_slice(job).datasets):
-        slice_json = graph.plan.dataset_slice(name).model_dump_json()
+        slice_json = graph.plan.dataset_slice(name).model_dump_json(exclude_defaults=True)
         version = graph.add(fingerprint, of=name, slice=slice_json)
         task = graph.add(
             ingest,
@@ -116,7 +122,7 @@ def _benchmark(graph: _Graph, datasets: dict[str, Any]) -> Any:
     evaluations = [_train_and_evaluate(graph, job, datasets) for job in graph.plan.jobs]
     return graph.add(
         benchmark,
-        config=graph.config.model_dump_json(),
+        config=graph.config.model_dump_json(exclude_defaults=True),
         run=graph.target.run,
         evaluations=evaluations,
     ).outputs[OUTPUT]
@@ -131,7 +137,7 @@ def _train_and_evaluate(graph: _Graph, job: Job, datasets: dict[str, Any]) -> An
         finetune,
         of=job.title,
         hardware=hardware,
-        slice=job_slice.model_dump_json(),
+        slice=job_slice.model_dump_json(exclude_defaults=True),
         datasets=uris,
         storage=graph.config.storage,
     )
@@ -139,7 +145,8 @@ def _train_and_evaluate(graph: _Graph, job: Job, datasets: dict[str, Any]) -> An
         evaluate,
         of=job.title,
         hardware=hardware,
-        slice=graph.plan.evaluation_slice().model_dump_json(),
+        keys=keys_of([graph.config.models[job.model]]),
+        slice=graph.plan.evaluation_slice().model_dump_json(exclude_defaults=True),
         job=trained.outputs[OUTPUT],
         datasets=uris,
     ).outputs[OUTPUT]
@@ -152,11 +159,18 @@ def _hardware_of_any(plan: Plan) -> str | None:
     return max(profiles, key=lambda name: (profiles[name].gpus, profiles[name].memory_gib or 0, name), default=None)
 
 
+def keys_of(models: Iterable[ModelConfig]) -> dict[str, KeySecret]:
+    """What the models' endpoints take, as far as the configuration says where a cluster keeps it."""
+    asked = [model for model in models if isinstance(model, ApiModel)]
+    return {model.key_env: model.key_secret for model in asked if model.key_env and model.key_secret}
+
+
 def _deploy_if_accepted(graph: _Graph, report: Any) -> None:
     deployment = graph.config.deployment.name
-    verdict = graph.add(gate, hardware=_hardware_of_any(graph.plan), report=report)
+    keys = keys_of(graph.config.models.values())
+    verdict = graph.add(gate, hardware=_hardware_of_any(graph.plan), keys=keys, report=report)
     with dsl.If(verdict.output == True, name="accepted"):  # noqa: E712 (KFP overloads the comparison)
         release = graph.add(deploy, of=deployment, report=report, deployment=deployment, run=graph.target.run)
-        graph.add(smoke_test, of=deployment, image="serve", release=release.outputs[OUTPUT])
+        graph.add(smoke_test, of=deployment, image="serve", keys=keys, release=release.outputs[OUTPUT])
     with dsl.Else(name="refused"):
         graph.add(keep_champion, of=deployment, deployment=deployment, storage=graph.config.storage)

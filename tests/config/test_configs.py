@@ -10,11 +10,11 @@ from taskmix.config.plan import make_plan
 
 def test_every_configuration_validates(project_root: Path) -> None:
     paths = sorted((project_root / "configs").rglob("*.y*ml"))
-    assert [path.name for path in paths] == ["massive.yaml", "newsgroups.yaml", "quickstart.yaml"]
+    assert [path.name for path in paths] == ["massive.yaml", "newsgroups.yaml", "paper.yaml", "quickstart.yaml"]
     for path in paths:
         plan = make_plan(load_config(path))
         assert plan.config.name == path.stem
-        assert {system.grouping for system in plan.systems} == {"single", "merged"}
+        assert {system.grouping for system in plan.systems} == set(plan.config.groupings)
 
 
 def test_every_configuration_says_how_it_is_run(project_root: Path) -> None:

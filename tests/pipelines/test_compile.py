@@ -20,8 +20,9 @@ CLUSTER = [
     "storage=s3://bucket/prefix",
 ]
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
-BYTES_WITHOUT_JOBS = 24_000
-BYTES_PER_JOB = 9_000
+BYTES_WITHOUT_JOBS = 26_000
+BYTES_PER_JOB = 3_600
+BYTES_AT_MOST = 280_000
 """KFP keeps a run as one object in etcd, which takes 1.5 MB; KFP's own form of it is several times the YAML."""
 
 
@@ -35,7 +36,7 @@ def compiled(config: Config, folder: Path) -> tuple[str, dict[str, Any], dict[st
 
 
 def test_no_configuration_is_left_out() -> None:
-    assert len(CONFIGS) == 3
+    assert len(CONFIGS) == 4
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -45,7 +46,11 @@ def test_configuration_compiles_for_a_cluster(path: Path, tmp_path: Path) -> Non
     executors = spec["deploymentSpec"]["executors"]
     jobs = make_plan(config).jobs
     assert len(text) < BYTES_WITHOUT_JOBS + BYTES_PER_JOB * len(jobs)
-    assert sum(name.startswith("exec-finetune") for name in executors) == len(jobs)
+    assert len(text) < BYTES_AT_MOST
+    tasks = spec["root"]["dag"]["tasks"].values()
+    assert sum(task["taskInfo"]["name"].startswith("finetune ") for task in tasks) == len(jobs)
+    kinds = {config.models[job.model].hardware for job in jobs}
+    assert sum(name.startswith("exec-finetune") for name in executors) <= len(kinds), "one a kind of hardware"
     for executor in executors.values():
         container = executor["container"]
         assert re.fullmatch(r"registry\.example/(train|serve)@sha256:a{64}", container["image"])
@@ -92,7 +97,7 @@ def test_hardware_profile_becomes_resources_and_placement(config: Config, tmp_pa
         for name, executor in spec["deploymentSpec"]["executors"].items()
         if "accelerator" in executor["container"].get("resources", {})
     }
-    assert len(encoders) == 6, "three encoder jobs, each trained and evaluated on its hardware"
+    assert len(encoders) == 2, "three encoder jobs share how they are trained, and how they are evaluated"
     for name, resources in encoders.items():
         assert resources["accelerator"] == {
             "count": "1",
@@ -117,7 +122,7 @@ def test_parts_of_a_cpu_and_of_a_gibibyte_are_whole_quantities(config: Config, t
         executor["container"].get("resources", {}) for executor in spec["deploymentSpec"]["executors"].values()
     ]
     linear = [each for each in resources if each.get("resourceCpuLimit") == "1500m"]
-    assert len(linear) == 4
+    assert len(linear) == 2
     assert all(each["resourceMemoryLimit"] == "2560Mi" for each in linear)
 
 
@@ -133,6 +138,39 @@ def test_served_step_runs_in_the_image_for_serving(config: Config, tmp_path: Pat
     _, spec, _ = compiled(config, tmp_path)
     images = {name: executor["container"]["image"] for name, executor in spec["deploymentSpec"]["executors"].items()}
     assert {name for name, image in images.items() if "/serve@" in image} == {"exec-smoke-test"}
+
+
+def test_jobs_share_a_definition_only_where_it_is_the_same(config: Config, tmp_path: Path) -> None:
+    _, spec, platform = compiled(config, tmp_path)
+    tasks = {task["taskInfo"]["name"]: task for task in spec["root"]["dag"]["tasks"].values()}
+    used = {name: task["componentRef"]["name"] for name, task in tasks.items()}
+    assert used["finetune minilm [intent]"] == used["finetune minilm [slots]"]
+    assert used["finetune minilm [intent]"] != used["finetune tfidf-svm [intent]"], "other hardware"
+    assert used["finetune minilm [intent]"] != used["evaluate minilm [intent]"]
+    inside = [
+        task["componentRef"]["name"]
+        for component in spec["components"].values()
+        for task in component.get("dag", {}).get("tasks", {}).values()
+    ]
+    assert {*used.values(), *inside} == set(spec["components"])
+    labels = {component["executorLabel"] for component in spec["components"].values() if "dag" not in component}
+    assert labels == set(spec["deploymentSpec"]["executors"])
+    assert platform.keys() <= labels
+
+
+def test_steps_that_ask_an_endpoint_get_its_key_from_a_secret(project_root: Path, tmp_path: Path) -> None:
+    config = load_config(project_root / "configs" / "paper.yaml", overrides=CLUSTER)
+    _, spec, platform = compiled(config, tmp_path)
+    tasks = {task["taskInfo"]["name"]: task["componentRef"]["name"] for task in spec["root"]["dag"]["tasks"].values()}
+    asked = spec["components"][tasks["evaluate gpt-4o-5shot [topic20+topic7+intent+slots]"]]["executorLabel"]
+    other = spec["components"][tasks["evaluate roberta-base [intent]"]]["executorLabel"]
+    (secret,) = platform[asked]["secretAsEnv"]
+    assert (secret["secretName"], secret["keyToEnv"]) == (
+        "endpoint-keys",
+        [{"envVar": "OPENAI_API_KEY", "secretKey": "openai"}],
+    )
+    assert "secretAsEnv" not in platform.get(other, {})
+    assert {label for label in platform if "secretAsEnv" in platform[label]} == {asked, "exec-gate", "exec-smoke-test"}
 
 
 def test_cluster_needs_images_and_shared_storage(project_root: Path, tmp_path: Path) -> None:
