@@ -5,20 +5,25 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from taskmix import storage
+from taskmix.config.schema import Reference
 from taskmix.errors import EvaluationError, NotFound
 from taskmix.evaluation.benchmark import MAX_DETAILS
 from taskmix.evaluation.report import regenerate
 from taskmix.evaluation.report.charts import interval_panels, linear_axis, log_axis
+from taskmix.evaluation.report.curves import learning_curves
 from taskmix.evaluation.report.figures import percent, points, seconds, size
+from taskmix.evaluation.report.heatmap import GRID_LABELS
 from taskmix.evaluation.report.model import Report, read_report
 from taskmix.evaluation.report.render import cell, render_html, render_markdown
 from taskmix.evaluation.report.scatter import NARROW, _box, _overlap, place_labels, quality_against
+from taskmix.modeling.bundle import EpochRecord
 
 
 @pytest.fixture
@@ -53,7 +58,10 @@ def test_html_is_well_formed_and_needs_nothing_from_elsewhere(report):
     tags = Tags()
     tags.feed(html)
     assert tags.open == []
-    assert not {tag for tag, _ in tags.seen} & {"script", "link", "img", "iframe", "object"}
+    assert not {tag for tag, _ in tags.seen} & {"link", "img", "iframe", "object"}
+    assert [attrs for tag, attrs in tags.seen if tag == "script"] == [{}], (
+        "the one that sorts tables, in the page itself"
+    )
     assert not [attrs for _, attrs in tags.seen if "src" in attrs or "href" in attrs or "onclick" in attrs]
     assert "url(" not in html
     assert "@import" not in html
@@ -100,7 +108,7 @@ def test_texts_and_names_cannot_break_the_page(report):
     card = detail.card.model_copy(update={"worst_errors": (error,)})
     changed = report.model_copy(update={"details": (detail.model_copy(update={"card": card}), *report.details[1:])})
     html = render_html(changed)
-    assert "<script" not in html
+    assert html.count("<script") == 1
     assert "&lt;script&gt;alert(" in html
     assert cell(text) in render_markdown(changed)
 
@@ -111,15 +119,28 @@ def test_a_markdown_table_keeps_its_columns(report):
         assert len(widths) == 1, block
 
 
-def test_a_confusion_matrix_of_many_labels_is_listed_and_not_drawn(report):
+def test_a_confusion_matrix_is_a_grid_then_a_drawing_then_a_list(report):
     card = report.details[0].card
-    assert "Confusion matrix" in render_html(report)
-    confusion = card.confusion.model_copy(update={"matrix": None, "labels": tuple(map(str, range(60)))})
-    detail = report.details[0].model_copy(update={"card": card.model_copy(update={"confusion": confusion})})
-    html = render_html(report.model_copy(update={"details": (detail,)}))
-    assert "Confusion matrix" not in html
-    assert "60 labels are too many for a readable grid" in html
-    assert card.confusion.top[0].gold in html
+
+    def html_of(labels: int, *, kept: bool = True) -> str:
+        names = tuple(f"label {number}" for number in range(labels))
+        matrix = tuple(
+            tuple(int(row == column) * 9 + int(row + 1 == column) for column in range(labels)) for row in range(labels)
+        )
+        confusion = card.confusion.model_copy(update={"matrix": matrix if kept else None, "labels": names})
+        changed = report.details[0].model_copy(update={"card": card.model_copy(update={"confusion": confusion})})
+        return render_html(report.model_copy(update={"details": (changed,)}))
+
+    assert '<table class="matrix">' in html_of(GRID_LABELS)
+    drawn = html_of(60)
+    assert '<table class="matrix">' not in drawn
+    assert drawn.count('class="hit"') == 60
+    assert drawn.count('class="miss"') == 59
+    assert "label 3 answered label 4: 1 (10.0 %)" in drawn
+    assert len(drawn.encode()) < 1_000_000
+    listed = html_of(200, kept=False)
+    assert "Confusion matrix" not in listed
+    assert "200 labels are too many" in listed
 
 
 def test_the_page_stays_small_with_many_labels_and_long_texts(report):
@@ -201,3 +222,89 @@ def test_figures_are_written_for_people():
     assert (seconds(0.42), seconds(59.6), seconds(303)) == ("0.4 s", "1 min 0 s", "5 min 3 s")
     assert seconds(7800) == "2 h 10 min"
     assert (size(999), size(91_600_000)) == ("999 B", "91.6 MB")
+
+
+def test_published_scores_stand_beside_ours_with_their_source_and_are_marked(report):
+    reference = {
+        "task": "intent",
+        "system": "Giant-70B",
+        "score": 0.908,
+        "source": "arXiv 0000.00000",
+        "note": "other split",
+    }
+    config = report.config.model_copy(update={"references": (Reference.model_validate(reference),)})
+    changed = report.model_copy(update={"config": config})
+    for text in (render_html(changed), render_markdown(changed)):
+        assert re.search(r"Giant-70B.*90\.8.*arXiv 0000\.00000.*other split", text)
+        assert "not measured here" in text
+    assert "Giant" not in render_html(report)
+
+
+def test_scores_are_told_by_length_of_the_text(report):
+    for detail in report.details:
+        rows = detail.card.lengths
+        assert sum(row.texts for row in rows) == detail.card.examples
+        assert all(first.high < second.low for first, second in itertools.pairwise(rows))
+        right = sum(row.score.numerator for row in rows)
+        assert right == pytest.approx(detail.card.primary_score.numerator)
+    assert "By length of the text" in render_html(report)
+
+
+def test_learning_curves_are_drawn_of_the_jobs_that_learned_in_epochs(report):
+    assert learning_curves(report) == ()
+    assert "Learning curves" not in render_html(report)
+    history = [EpochRecord(epoch=n, loss=1 / n, dev_scores={"intent": 0.5 + n / 10, "topic": 0.7}) for n in (1, 2, 3)]
+    searched = [EpochRecord(epoch=1, setting=f"C={c}", dev_scores={"intent": 0.6}) for c in (0.1, 1.0)]
+    jobs = tuple(
+        job.model_copy(update={"history": tuple(history if job.kind == "encoder" else searched)}) for job in report.jobs
+    )
+    changed = report.model_copy(update={"jobs": jobs})
+    panels = learning_curves(changed)
+    assert [panel.task for panel in panels] == ["intent", "topic"]
+    assert {curve.job for curve in panels[0].curves} == {job.name for job in jobs if job.kind == "encoder"}
+    (line, *_) = panels[0].curves
+    assert [point.score for point in line.points] == pytest.approx([0.6, 0.7, 0.8])
+    assert line.points[0].y > line.points[1].y > line.points[2].y, "higher is better"
+    html = render_html(changed)
+    assert "Learning curves" in html
+    assert "epoch 2: loss 0.500, intent 70.0" in html
+    assert "C=0.1: intent 60.0" in html
+
+
+def test_what_is_not_in_the_report_is_told_with_the_reason(report):
+    told = " ".join(report.left_out)
+    assert "linear as merged: not trained, a linear model shares nothing between tasks" in told
+    assert "evaluation.margins has none for span_f1" in told
+    assert "how far scores vary with the seed is not known" in told
+    for line in report.left_out:
+        assert cell(line) in render_markdown(report)
+
+
+def test_texts_are_in_no_file_of_the_report_where_they_are_withheld(make_project):
+    project = make_project(report={"texts": "redact"})
+    uri = project.benchmark("run-1", project.evaluate_all(skill={"linear": 0.6, "encoder": 0.9}))
+    texts = [row.text for dataset in project.datasets.values() for row in dataset.rows("test") if len(row.text) > 12]
+    for name in ("report.json", "report.html", "report.md"):
+        content = (Path(uri) / name).read_text()
+        assert not [text for text in texts if text in content], name
+    assert "(withheld)" in (Path(uri) / "report.html").read_text()
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium, which lays the page out, is not installed")
+@pytest.mark.parametrize("width", [1280, 500])
+def test_no_part_of_the_page_is_wider_than_the_screen(report_uri, tmp_path, width):
+    """Chromium lays the page out and prints how wide it came to be; tables scroll within themselves."""
+    probe = "<script>document.title = `${document.documentElement.scrollWidth} of ${innerWidth}`</script></body>"
+    page = tmp_path / "page.html"
+    page.write_text((Path(report_uri) / "report.html").read_text().replace("</body>", probe))
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+    options += ["--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path / 'user'}"]
+    done = subprocess.run(
+        ["chromium", *options, f"--window-size={width},900", "--dump-dom", page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    found, screen = map(int, re.search(r"<title>(\d+) of (\d+)</title>", done.stdout).groups())
+    assert found <= screen <= width

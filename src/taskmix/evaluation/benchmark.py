@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from taskmix import __version__, storage
 from taskmix.config.plan import Job, Plan, System, make_plan, training_seeds
@@ -16,13 +15,15 @@ from taskmix.config.schema import Config
 from taskmix.errors import EvaluationError
 from taskmix.evaluation.leaderboard import compare_systems, hourly_price, leaderboard, measure_systems, rank
 from taskmix.evaluation.lineage import write_lineage
+from taskmix.evaluation.omissions import left_out, remarks
 from taskmix.evaluation.report import write_renderings
 from taskmix.evaluation.report.model import REPORT_FILE, DatasetRow, JobRow, Report, TaskDetail
-from taskmix.evaluation.scorecard import Evaluated, read_evaluation
+from taskmix.evaluation.scorecard import ErrorExample, Evaluated, TaskScorecard, read_evaluation
 from taskmix.evaluation.verdicts import merge_verdicts, weigh_cost
 
 log = logging.getLogger(__name__)
 
+WITHHELD = "(withheld)"
 MAX_DETAILS = 40
 """Tasks of jobs told in full, best systems first: keeps report.html well under 5 MB. The rest is in the scorecards."""
 
@@ -101,11 +102,26 @@ def make_report(plan: Plan, evaluated: Mapping[str, Evaluated], *, run: str, rec
             _job_row(plan, job, evaluated[job.name], systems=users[job.name], origins=origins)
             for job in sorted(plan.jobs, key=lambda job: (*deployed, job.name).index(job.name))
         ),
-        details=tuple(details[:MAX_DETAILS]),
+        details=tuple(_shown(detail, texts=plan.config.report.texts) for detail in details[:MAX_DETAILS]),
         details_left_out=tuple(f"{detail.job} / {detail.card.task}" for detail in details[MAX_DETAILS:]),
         datasets=_dataset_rows(evaluated.values()),
-        remarks=_remarks(evaluated),
+        remarks=remarks(evaluated),
+        left_out=left_out(plan, evaluated),
     )
+
+
+def _shown(detail: TaskDetail, *, texts: Literal["show", "redact"]) -> TaskDetail:
+    """A detail without users' texts where these are not to be shown: not in any file of the report."""
+    if texts == "show":
+        return detail
+    bare = tuple(error.model_copy(update=_withheld(error, detail.card)) for error in detail.card.worst_errors)
+    return detail.model_copy(update={"card": detail.card.model_copy(update={"worst_errors": bare})})
+
+
+def _withheld(error: ErrorExample, card: TaskScorecard) -> dict[str, str]:
+    """Spans quote the text, so they go with it; labels stay."""
+    spans = {} if card.type == "classification" else dict.fromkeys(("gold", "predicted"), WITHHELD)
+    return {"text": WITHHELD, **spans}
 
 
 def _by_job(plan: Plan, evaluated: Sequence[Evaluated]) -> dict[str, Evaluated]:
@@ -211,6 +227,7 @@ def _job_row(
         training_seconds=job.training_seconds,
         training_usd=None if price is None else job.training_seconds / 3600 * price,
         epochs=job.epochs,
+        history=job.history,
         precision=job.precision,
         reused_from=origins.get(job.manifest),
         versions=job.versions,
@@ -224,25 +241,6 @@ def _dataset_rows(evaluated: Iterable[Evaluated]) -> tuple[DatasetRow, ...]:
         DatasetRow(name=name, uri=uri, card=storage.read_json(storage.join(uri, "card.json")))
         for uri, name in sorted(uris.items(), key=lambda item: (item[1], item[0]))
     )
-
-
-def _remarks(evaluated: Mapping[str, Evaluated]) -> tuple[str, ...]:
-    """What limits the comparison in this run."""
-    remarks = []
-    machines = {json.dumps(one.scorecard.machine, sort_keys=True) for one in evaluated.values()}
-    if len(machines) > 1:
-        remarks.append(
-            f"The jobs were timed on {len(machines)} different machines, so latencies do not compare; see the jobs."
-        )
-    unknown: dict[str, dict[str, int]] = {}
-    for one in evaluated.values():
-        for task, card in one.scorecard.tasks.items():
-            if card.unknown_gold:
-                unknown[task] = card.unknown_gold
-    for task, labels in unknown.items():
-        told = ", ".join(f"{label} ({count})" for label, count in labels.items())
-        remarks.append(f"Task {task}: the test split has labels that training never saw, counted as errors: {told}.")
-    return tuple(remarks)
 
 
 def _publish(report: Report, target: str, *, inputs: str) -> None:

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 LoadModel = Callable[[Path], Model]
 BUNDLE_FOLDER = "bundle"
-EVALUATION_FORMAT = 3
+EVALUATION_FORMAT = 4
 """Counts up when the scores of the same answers would come out otherwise: old evaluations are then not reused."""
 
 
@@ -76,6 +76,7 @@ def evaluate(job: str, *, slice: EvaluationSlice, datasets: Sequence[str], load:
             parameters=card.training.parameters,
             training_seconds=card.training.seconds,
             epochs=card.training.epochs,
+            history=card.training.history,
             precision=card.training.precision,
             versions=card.versions,
         )

@@ -18,6 +18,7 @@ from taskmix.config.schema import Section
 from taskmix.errors import EvaluationError
 from taskmix.evaluation.intervals import Interval
 from taskmix.evaluation.predictions import Predictions, read_predictions
+from taskmix.modeling.bundle import EpochRecord
 
 SCORECARD_FILE = "scorecard.json"
 PREDICTIONS_FOLDER = "predictions"
@@ -85,6 +86,16 @@ class ReliabilityBin(Section):
     """Share that is right."""
 
 
+class LengthRow(Section):
+    """The texts of a task whose number of words lies in [low, high]."""
+
+    low: int
+    high: int
+    texts: int
+    score: Score
+    """The task's primary score on them."""
+
+
 class ErrorExample(Section):
     """A wrong answer that the model was sure of."""
 
@@ -118,6 +129,8 @@ class TaskScorecard(Section):
     confusion: Confusion
     reliability: tuple[ReliabilityBin, ...]
     worst_errors: tuple[ErrorExample, ...]
+    lengths: tuple[LengthRow, ...] = ()
+    """Shortest texts first."""
 
     @property
     def primary_score(self) -> Score:
@@ -182,6 +195,8 @@ class JobFacts(Section):
     parameters: int
     training_seconds: float
     epochs: float
+    history: tuple[EpochRecord, ...] = ()
+    """Epoch by epoch, or setting by setting, as the bundle's card tells it."""
     precision: str
     versions: dict[str, str]
     """Of the packages that trained it."""

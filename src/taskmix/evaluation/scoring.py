@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 from taskmix.config.plan import EvaluationSlice
 from taskmix.evaluation.intervals import Resampled, interval, resample
+from taskmix.evaluation.lengths import by_length
 from taskmix.evaluation.metrics import PRIMARY, Measure, task_measures
 from taskmix.evaluation.predictions import Predictions, digest_of_test_data
-from taskmix.evaluation.scorecard import Score, TaskScorecard
+from taskmix.evaluation.scorecard import LengthRow, Score, TaskScorecard
 from taskmix.evaluation.tables import confusion, per_label, reliability, worst_errors
 
 Key = TypeVar("Key")
+
+
+class _Settings(TypedDict):
+    """What every score of one task is resampled with."""
+
+    dataset: str
+    slice: EvaluationSlice
 
 
 def score_task(predictions: Predictions, *, dataset: str, rows: int, slice: EvaluationSlice) -> TaskScorecard:
@@ -27,7 +35,9 @@ def score_task(predictions: Predictions, *, dataset: str, rows: int, slice: Eval
     bins = slice.evaluation.ece_bins
     space = set(predictions.examples.labels)
     labels = per_label(predictions)
-    measures = {measure.name: measure for measure in task_measures(predictions, rows=rows, ece_bins=bins)}
+    primary, *others = task_measures(predictions, rows=rows, ece_bins=bins)
+    measures = {measure.name: measure for measure in (primary, *others)}
+    settings: _Settings = {"dataset": dataset, "slice": slice}
     return TaskScorecard(
         task=predictions.examples.task,
         type=predictions.type,
@@ -38,11 +48,15 @@ def score_task(predictions: Predictions, *, dataset: str, rows: int, slice: Eval
         labels=predictions.examples.labels,
         unknown_gold={row.label: row.gold for row in labels if row.label not in space},
         primary=PRIMARY[predictions.type],
-        scores=score_measures(measures, dataset=dataset, slice=slice),
+        scores=score_measures(measures, **settings),
         per_label=labels,
         confusion=confusion(predictions),
         reliability=reliability(predictions, bins=bins),
         worst_errors=worst_errors(predictions),
+        lengths=tuple(
+            LengthRow(low=low, high=high, texts=texts, score=score)
+            for (low, high, texts), score in score_measures(by_length(predictions, primary), **settings).items()
+        ),
     )
 
 

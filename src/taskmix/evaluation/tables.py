@@ -18,8 +18,8 @@ from taskmix.modeling.answers import NO_ANSWER
 NO_SPAN = "(no span)"
 ERRORS_KEPT = 20
 CONFUSIONS_KEPT = 20
-MATRIX_LABELS = 30
-"""Labels of a confusion matrix that can be read as a grid; as in KFP's own view."""
+MATRIX_LABELS = 120
+"""Labels of a confusion matrix that is kept whole; its drawing is readable to about a hundred."""
 TEXT_CHARACTERS = 300
 """Of an error's text that are shown; the whole text lies with the predictions."""
 

@@ -14,6 +14,7 @@ from taskmix.config.schema import Config, Section
 from taskmix.errors import EvaluationError
 from taskmix.evaluation.intervals import Interval
 from taskmix.evaluation.scorecard import Score, SystemSpeed, TaskScorecard
+from taskmix.modeling.bundle import EpochRecord
 
 REPORT_FILE = "report.json"
 
@@ -180,6 +181,7 @@ class JobRow(Section):
     training_seconds: float
     training_usd: float | None
     epochs: float
+    history: tuple[EpochRecord, ...] = ()
     precision: str
     reused_from: str | None
     """An earlier run that had this very bundle in one of its systems; null: it is new with this run."""
@@ -228,6 +230,8 @@ class Report(Section):
     datasets: tuple[DatasetRow, ...]
     remarks: tuple[str, ...]
     """What a reader must know to read the numbers rightly in this run."""
+    left_out: tuple[str, ...] = ()
+    """What one might look for here and not find, each with the reason."""
 
     @property
     def best(self) -> SystemRow:

@@ -1,6 +1,7 @@
 """From a `Report` to HTML and Markdown: what is shown and in which order. The same report gives the same bytes.
 
-The HTML is one file: no script, no font, no image from elsewhere; Kubeflow shows it in a sandboxed frame.
+The HTML is one file: no font, image or script from elsewhere, since Kubeflow shows it in a sandboxed frame. Its one
+script sorts tables; where scripts are off the page lacks nothing else.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from taskmix.evaluation.report import figures
 from taskmix.evaluation.report.charts import interval_panels, model_colours, words
+from taskmix.evaluation.report.curves import learning_curves
+from taskmix.evaluation.report.heatmap import heatmap
 from taskmix.evaluation.report.model import Report, SystemRow
 from taskmix.evaluation.report.reliability import reliability_diagram
 from taskmix.evaluation.report.scatter import AXES, Cost, quality_against
@@ -101,7 +104,8 @@ def _content(report: Report) -> dict[str, Any]:
         "by_task": [found for found in report.comparisons if _is_between_groupings(found, report)],
         "config_text": json.dumps(report.config.model_dump(mode="json"), indent=2, ensure_ascii=False),
         "method": method(report),
-        "command": f"taskmix report {report.run} --storage {report.config.storage}",
+        "commands": commands(report),
+        "curves": learning_curves(report),
     }
 
 
@@ -110,6 +114,16 @@ def method(report: Report) -> tuple[str, ...]:
     template = _environment(autoescape=False).get_template("method.j2")
     text = template.render(evaluation=report.config.evaluation, seed=report.config.seed)
     return tuple(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
+def commands(report: Report) -> tuple[tuple[str, str], ...]:
+    """What to type to check the run, to make it or its report again, and to look at others; each with its meaning."""
+    run = f"{report.run} --storage {report.config.storage}"
+    return (
+        (f"taskmix verify {run}", "hash all of it again"),
+        (f"taskmix reproduce {run}", "run it again from nothing, and compare"),
+        (f"taskmix report {run}", "make this page again"),
+    )
 
 
 def by(report: Report) -> str:
@@ -162,6 +176,7 @@ def _environment(*, autoescape: bool) -> Environment:
         weakest_first,
         check_rows,
         reliability_diagram,
+        heatmap,
         seed_spread,
         seed_ends,
         cell,
