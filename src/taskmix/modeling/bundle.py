@@ -60,7 +60,7 @@ class BundleCard(Section):
     """The content of `bundle.json`."""
 
     format: Literal[1] = 1
-    kind: Literal["linear", "encoder", "api"]
+    kind: Literal["linear", "encoder", "decoder", "api"]
     job: JobSlice
     heads: dict[Name, HeadCard]
     temperatures: dict[Name, float]
@@ -148,6 +148,10 @@ def load_model(folder: Path, *, device: str = "auto", answers: str | None = None
             from taskmix.modeling.encoder import load_encoder
 
             return load_encoder(folder, card, device=device)
+        case "decoder":
+            from taskmix.modeling.decoder import load_decoder
+
+            return load_decoder(folder, card, device=device)
         case "api":
             from taskmix.modeling.api.model import load_api
 

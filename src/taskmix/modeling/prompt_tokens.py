@@ -149,6 +149,10 @@ class PromptTokens:
             ids = [*_leading_ids(self.tokenizer), *_encode(self.tokenizer, prompt.plain())]
         return np.array(ids, dtype=np.int32)
 
+    def size(self, words: str) -> int:
+        """How many tokens words are."""
+        return len(_encode(self.tokenizer, words))
+
     def _piece_ids(self, piece: str) -> tuple[int, ...]:
         return piece_ids(self.tokenizer, piece)
 

@@ -19,13 +19,13 @@ NOT_DECIDING = frozenset({"taskmix.training.checkpoints", "taskmix.training.prog
 
 
 @cache
-def code_version(kind: str) -> str:
-    """16 hex digits over the source of every module that training a model of `kind` is made of.
+def code_version(name: str) -> str:
+    """16 hex digits over the source of every module that `taskmix.training.<name>` is made of.
 
     A module's data, the YAML file of its name beside it, counts as its source.
     """
     digest = hashlib.sha256()
-    for module in sorted(deciding_modules(f"taskmix.training.{kind}")):
+    for module in sorted(deciding_modules(f"taskmix.training.{name}")):
         digest.update(module.encode() + b"\0" + _path(module).read_bytes() + b"\0")
         if _path(module).with_suffix(".yaml").is_file():
             digest.update(_path(module).with_suffix(".yaml").read_bytes() + b"\0")

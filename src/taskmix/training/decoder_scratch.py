@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from taskmix.config.schema import DecoderArchitecture
+from taskmix.modeling.answers import TaskHead
+from taskmix.modeling.prompts import PromptSet
 
 SPECIAL_TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
 POSITIONS = 8192
 """Rotary positions need no weights; this only tells how far the model may be asked."""
+
+
+def scratch_decoder(
+    architecture: DecoderArchitecture, *, prompts: PromptSet, heads: Mapping[str, TaskHead], texts: Sequence[str]
+) -> tuple[Any, Any]:
+    """A Llama with random weights, drawn from torch's generator, and its tokenizer.
+
+    The tokenizer learns from the job's texts, and from what prompts and answers are made of.
+    """
+    words = [part for prompt in prompts.prompts for part in (prompt.header, prompt.question)]
+    labels = [f" {label}" for head in heads.values() for label in head.labels.labels]
+    tokenizer = train_decoder_tokenizer([*texts, *words, *labels], vocabulary=architecture.vocabulary)
+    return random_decoder(architecture, tokenizer=tokenizer), tokenizer
 
 
 def train_decoder_tokenizer(texts: Iterable[str], *, vocabulary: int) -> Any:

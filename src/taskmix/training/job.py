@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from taskmix.config.plan import JobSlice
-from taskmix.config.schema import ApiModel, EncoderModel, LinearModel
+from taskmix.config.schema import ApiModel, DecoderModel, EncoderModel, LinearModel, ModelConfig
 from taskmix.data.dataset import Dataset, load_dataset
 from taskmix.data.mixture import Mixture, make_mixture
 from taskmix.data.schema import Split
@@ -87,6 +87,11 @@ def train_into(
             encoder = fit_encoder(job, train=train, dev=dev, heads=heads, checkpoints=checkpoints)
             save_encoder(encoder.module, folder, tokenizer=encoder.tokenizer)
             temperatures, thresholds, record = encoder.temperatures, encoder.rejection_thresholds, encoder.record
+        case DecoderModel(tuning="none"):
+            from taskmix.training.untuned import prepare_untuned
+
+            untuned = prepare_untuned(job, train=train.rows, dev=dev.rows, heads=heads, folder=folder)
+            temperatures, thresholds, record = untuned.temperatures, untuned.rejection_thresholds, untuned.record
         case ApiModel():
             from taskmix.modeling.prompts import write_prompts
             from taskmix.training.api import UNTRAINED, draw_prompts
@@ -131,12 +136,17 @@ def job_mixture(job: JobSlice, *, datasets: Mapping[str, Dataset], split: Split)
 
 def job_fingerprint(job: JobSlice, *, datasets: Mapping[str, Dataset]) -> str:
     """16 hex digits that stand for all that decides the job's result: slice, data, pretrained weights, code."""
-    checkpoint = job.model.checkpoint if isinstance(job.model, EncoderModel) else None
+    checkpoint = job.model.checkpoint if isinstance(job.model, EncoderModel | DecoderModel) else None
     return fingerprint(
         {
             "job": job.model_dump(mode="json"),
             "data": {task: datasets[config.dataset].task_hashes[task] for task, config in job.tasks.items()},
             "checkpoint": checkpoint_version(checkpoint) if checkpoint else None,
-            "code": code_version(job.model.kind),
+            "code": code_version(training_module(job.model)),
         }
     )
+
+
+def training_module(model: ModelConfig) -> str:
+    """The module of `taskmix.training` that makes the model's bundles; what it imports decides what they are."""
+    return "untuned" if isinstance(model, DecoderModel) and model.tuning == "none" else model.kind
