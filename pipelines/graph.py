@@ -16,6 +16,7 @@ from taskmix.config.schema import ApiModel, Config, KeySecret, ModelConfig
 from taskmix_components.benchmark.component import benchmark
 from taskmix_components.deploy.component import deploy
 from taskmix_components.evaluate.component import evaluate
+from taskmix_components.export.component import export
 from taskmix_components.finetune.component import finetune
 from taskmix_components.fingerprint.component import fingerprint
 from taskmix_components.gate.component import gate
@@ -23,7 +24,7 @@ from taskmix_components.ingest.component import ingest
 from taskmix_components.keep_champion.component import keep_champion
 from taskmix_components.smoke_test.component import smoke_test
 
-NEVER_CACHED = frozenset({"fingerprint", "benchmark", "gate", "deploy", "smoke_test", "keep_champion"})
+NEVER_CACHED = frozenset({"fingerprint", "benchmark", "gate", "export", "deploy", "smoke_test", "keep_champion"})
 """Steps that read more than their inputs, or write what belongs to this run or to the deployment."""
 OUTPUT = "Output"
 """KFP's name of a function's return value."""
@@ -170,7 +171,22 @@ def _deploy_if_accepted(graph: _Graph, report: Any) -> None:
     keys = keys_of(graph.config.models.values())
     verdict = graph.add(gate, hardware=_hardware_of_any(graph.plan), keys=keys, report=report)
     with dsl.If(verdict.output == True, name="accepted"):  # noqa: E712 (KFP overloads the comparison)
-        release = graph.add(deploy, of=deployment, report=report, deployment=deployment, run=graph.target.run)
+        served = _export(graph, report)
+        release = graph.add(deploy, of=deployment, report=served, deployment=deployment, run=graph.target.run)
         graph.add(smoke_test, of=deployment, image="serve", keys=keys, release=release.outputs[OUTPUT])
     with dsl.Else(name="refused"):
         graph.add(keep_champion, of=deployment, deployment=deployment, storage=graph.config.storage)
+
+
+def _export(graph: _Graph, report: Any) -> Any:
+    """URI of the report, once the winner is exported for the configured backend."""
+    settings = graph.config.deployment
+    if settings.backend == "torch":
+        return report
+    return graph.add(
+        export,
+        of=settings.backend,
+        report=report,
+        backend=settings.backend,
+        max_loss=settings.max_backend_loss,
+    ).outputs[OUTPUT]

@@ -105,7 +105,12 @@ def publish_run(root: str, *, run: str, blocks: Sequence[Sequence[str]] = (("int
     }
     report = storage.join(root, "runs", run, "report")
     primary = {"intent": "accuracy", "slots": "span_f1"}
-    summary = {"run": run, "primary": primary, "config": {"gate": {"rank_by": "mean"}}, "systems": [row]}
+    summary = {
+        "run": run,
+        "primary": primary,
+        "config": {"gate": {"rank_by": "mean"}, "deployment": {}},
+        "systems": [row],
+    }
     storage.write_json(storage.join(report, "report.json"), summary)
     verdict = {"accepted": True, "system": row["name"], "reasons": []}
     storage.write_json(storage.join(root, "runs", run, "gate.json"), verdict)

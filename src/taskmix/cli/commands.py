@@ -1,4 +1,4 @@
-"""The short commands: validate, serve. Each reads its arguments and calls the library."""
+"""The short commands: validate, export, serve. Each reads its arguments and calls the library."""
 
 from __future__ import annotations
 
@@ -23,6 +23,35 @@ def validate(config: ConfigArgument, overrides: SetOption = None, storage: Stora
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def export(
+    system: SystemArgument,
+    backend: Annotated[str, typer.Option(help="What computes: onnx, onnx-int8 or torch-bf16.")] = "onnx",
+    max_loss: Annotated[
+        float, typer.Option(help="What a task's primary score may lose, 0 to 1; more is refused.", min=0.0, max=1.0)
+    ] = 0.005,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", metavar="URI", help="The record to write; without it below the run.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Export the encoders of an evaluated system for another backend; prints the URI to serve.
+
+    Example: taskmix export runs/runs/<id>/systems/minilm.merged.json --backend onnx-int8
+    """
+    from typing import get_args
+
+    from taskmix.errors import EvaluationError
+    from taskmix.evaluation.exports import export_system
+    from taskmix.modeling.exports import BackendName
+
+    known = {name: name for name in get_args(BackendName)}
+    if backend not in known:
+        raise EvaluationError(f"--backend {backend}: is none; allowed are {', '.join(known)}")
+    typer.echo(export_system(system, backend=known[backend], max_loss=max_loss, output=output))
 
 
 def serve(

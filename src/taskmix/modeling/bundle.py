@@ -22,7 +22,16 @@ from taskmix.errors import BundleError
 from taskmix.modeling.answers import Model, TaskHead
 
 CARD_FILE = "bundle.json"
-RECORDED_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "scikit-learn", "numpy", "openai")
+RECORDED_PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "scikit-learn",
+    "numpy",
+    "openai",
+    "onnxruntime",
+)
 
 
 class HeadCard(Section):

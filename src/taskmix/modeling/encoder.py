@@ -20,16 +20,17 @@ from taskmix.config import schema
 from taskmix.data.schema import LabelSpace, split_words
 from taskmix.errors import BundleError
 from taskmix.modeling.answers import Answer, ClassificationAnswer, SlotsAnswer, TaskHead, known_tasks
+from taskmix.modeling.backends import Backend, TorchBackend, compute_logits
 from taskmix.modeling.bundle import BundleCard
 from taskmix.modeling.calibration import softmax
 from taskmix.modeling.tagging import OUTSIDE, best_tags, read_spans
-from taskmix.modeling.tokens import TokenizedText, batches_by_length, load_tokenizer, pad, tokenize
+from taskmix.modeling.tokens import TokenizedText, load_tokenizer, tokenize
 
 WEIGHTS_FILE = "model.safetensors"
 HEAD_DROPOUT = 0.1
 """Between backbone and heads, where the recipe sets no dropout (Devlin et al. 2019, appendix A.3)."""
-TOKENS_PER_FORWARD = 4096
-"""Budget of one forward pass at prediction: small enough for a CPU's caches. Arbitrary; answers do not depend on it."""
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class MultiTaskEncoder(nn.Module):
@@ -89,12 +90,11 @@ def output_size(head: TaskHead) -> int:
 class EncoderModel:
     """A trained encoder with its tokenizer and calibration: an implementation of `modeling.answers.Model`."""
 
-    def __init__(self, module: MultiTaskEncoder, *, tokenizer: Any, card: BundleCard, device: torch.device) -> None:
+    def __init__(self, backend: Backend, *, tokenizer: Any, card: BundleCard) -> None:
         self.card = card
         self.heads = card.task_heads
-        self._module = module.to(device).eval()
+        self._backend = backend
         self._tokenizer = tokenizer
-        self._device = device
         assert isinstance(card.job.model, schema.EncoderModel)
         self._max_tokens = card.job.model.recipe.max_tokens
 
@@ -105,24 +105,27 @@ class EncoderModel:
             UnknownTask: a task is not one of `heads`.
         """
         asked = known_tasks(tasks, heads=self.heads)
+        if not texts:
+            return []
         tokenized = tokenize(texts, tokenizer=self._tokenizer, max_tokens=self._max_tokens)
-        logits = compute_logits(
-            self._module, tokenized, tasks=asked, pad_token_id=self._tokenizer.pad_token_id, device=self._device
-        )
-        return [
-            {task: self._answer(task, text, row, logits[task][index]) for task in asked}
-            for index, (text, row) in enumerate(zip(texts, tokenized, strict=True))
-        ]
+        logits = compute_logits(self._backend, tokenized, tasks=asked, pad_token_id=self._tokenizer.pad_token_id)
+        columns = {task: self._answers(task, texts, tokenized, logits[task]) for task in asked}
+        return [{task: columns[task][index] for task in asked} for index in range(len(texts))]
 
-    def _answer(self, task: str, text: str, tokens: TokenizedText, logits: NDArray[np.float32]) -> Answer:
+    def _answers(
+        self, task: str, texts: Sequence[str], tokens: Sequence[TokenizedText], logits: list[NDArray[np.float32]]
+    ) -> Sequence[Answer]:
         head, temperature = self.heads[task], self.card.temperatures.get(task, 1.0)
         if head.type == "slot_filling":
-            return read_slots(text, tokens, logits, labels=head.labels, temperature=temperature)
-        probabilities = softmax(logits, temperature=temperature)
-        best = int(probabilities.argmax())
-        return ClassificationAnswer(
-            head.labels.labels[best], float(probabilities[best]), probabilities.astype(np.float32)
-        )
+            return [
+                read_slots(text, row, scores, labels=head.labels, temperature=temperature)
+                for text, row, scores in zip(texts, tokens, logits, strict=True)
+            ]
+        probabilities_BL = softmax(np.stack(logits), temperature=temperature)
+        return [
+            ClassificationAnswer(head.labels.labels[best], float(row[best]), row.astype(np.float32))
+            for row, best in zip(probabilities_BL, probabilities_BL.argmax(axis=-1), strict=True)
+        ]
 
 
 def read_slots(
@@ -137,32 +140,6 @@ def read_slots(
     return read_spans(path_W, softmax(logits_WG, temperature=temperature), labels=labels)
 
 
-@torch.inference_mode()
-def compute_logits(
-    module: MultiTaskEncoder,
-    texts: Sequence[TokenizedText],
-    *,
-    tasks: Sequence[str],
-    pad_token_id: int,
-    device: torch.device,
-    tokens_per_batch: int = TOKENS_PER_FORWARD,
-) -> dict[str, list[NDArray[np.float32]]]:
-    """Logits of every text, in the order given; batches are by length inside.
-
-    Returns:
-        Task to one array a text: (labels,) for classification, (tokens, tags) for slot filling.
-    """
-    results: dict[str, list[NDArray[np.float32]]] = {task: [np.empty(0, np.float32)] * len(texts) for task in tasks}
-    for batch in batches_by_length([len(text) for text in texts], tokens_per_batch=tokens_per_batch):
-        ids_BT, mask_BT = pad([texts[index] for index in batch], pad_token_id=pad_token_id)
-        logits = module(ids_BT.to(device), mask_BT.to(device), tasks)
-        for task in tasks:
-            rows = logits[task].float().cpu().numpy()
-            for row, index in enumerate(batch):
-                results[task][index] = rows[row] if rows.ndim == 2 else rows[row, : len(texts[index])]
-    return results
-
-
 def save_encoder(module: MultiTaskEncoder, folder: Path, *, tokenizer: Any) -> None:
     """Write weights, backbone configuration and tokenizer into `folder`; the card is written apart."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
@@ -171,8 +148,25 @@ def save_encoder(module: MultiTaskEncoder, folder: Path, *, tokenizer: Any) -> N
     tokenizer.save_pretrained(folder)
 
 
-def load_encoder(folder: Path, card: BundleCard, *, device: str = "auto") -> EncoderModel:
-    """The encoder in `folder`.
+def load_encoder(folder: Path, card: BundleCard, *, device: str = "auto", precision: str = "fp32") -> EncoderModel:
+    """The encoder in `folder`, in torch.
+
+    Args:
+        folder: of the bundle.
+        card: the bundle's.
+        device: see `pick_device`.
+        precision: `bf16` rounds the weights: for processors that multiply it natively (AMX, GPUs).
+
+    Raises:
+        BundleError: weights are missing, or are not those that the card describes.
+    """
+    module = load_module(folder, card).to(place := pick_device(device), PRECISIONS[precision])
+    backend = TorchBackend(module, device=place)
+    return EncoderModel(backend, tokenizer=load_tokenizer(folder), card=card)
+
+
+def load_module(folder: Path, card: BundleCard) -> MultiTaskEncoder:
+    """The network in `folder`, in fp32 on the CPU, ready to predict.
 
     Raises:
         BundleError: weights are missing, or are not those that the card describes.
@@ -186,7 +180,7 @@ def load_encoder(folder: Path, card: BundleCard, *, device: str = "auto") -> Enc
     if not path.is_file():
         raise BundleError(f"{path}: is missing; fetch the bundle again or train the job again")
     load_weights(module, path)
-    return EncoderModel(module, tokenizer=load_tokenizer(folder), card=card, device=pick_device(device))
+    return module.eval()
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

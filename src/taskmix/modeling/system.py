@@ -16,6 +16,7 @@ from taskmix import storage
 from taskmix.errors import BundleError, Corrupt, NotFound, UnknownTask
 from taskmix.modeling.answers import Answer, Model, TaskHead
 from taskmix.modeling.bundle import CARD_FILE, BundleCard, answers_folder, load_model, read_card
+from taskmix.modeling.exports import ExportCard, load_with, read_export
 
 BUNDLE_FOLDER = "bundle"
 CHAMPION_FILE = "champion.json"
@@ -33,6 +34,10 @@ class BundleRecord(BaseModel):
     """sha256 of its manifest; null for a bundle that no record vouches for."""
     evaluation: str | None = None
     """URI of the evaluation that its scores come from."""
+    export: str | None = None
+    """URI of an export of it (`modeling.exports`), which answers in its place; null answers with torch in fp32."""
+    export_manifest: str | None = None
+    """sha256 of the export's manifest."""
 
 
 class SystemRecord(BaseModel):
@@ -55,6 +60,7 @@ class Part:
         tasks: the tasks that it answers here.
         model: the bundle, loaded.
         card: the bundle's card; holds the rejection thresholds.
+        export: the card of the export that computes; null where the bundle does itself.
     """
 
     uri: str
@@ -62,6 +68,12 @@ class Part:
     tasks: tuple[str, ...]
     model: Model
     card: BundleCard
+    export: ExportCard | None = None
+
+    @property
+    def backend(self) -> str:
+        """What computes its answers, for people."""
+        return self.export.backend if self.export else "torch" if self.card.kind != "linear" else "numpy"
 
 
 class System:
@@ -160,12 +172,7 @@ def parse_system_record(value: Any, *, uri: str) -> SystemRecord:
 
 
 def _load_part(record: BundleRecord, *, device: str) -> Part:
-    manifest = storage.read_manifest(record.uri).sha256
-    if record.manifest not in (None, manifest):
-        raise BundleError(
-            f"{storage.redact(record.uri)}: its manifest's sha256 is {manifest[:12]}..., the record vouches for "
-            f"{str(record.manifest)[:12]}...: the bundle was replaced since; run the pipeline again"
-        )
+    manifest = _vouched(record.uri, expected=record.manifest)
     with storage.local_copy(record.uri) as folder:
         card = read_card(folder)
         tasks = record.tasks or tuple(card.heads)
@@ -174,5 +181,31 @@ def _load_part(record: BundleRecord, *, device: str) -> Part:
                 f"{storage.redact(record.uri)}: answers {list(card.heads)}, but the system's record asks it for "
                 f"{missing}; run the pipeline again"
             )
-        model = load_model(folder, device=device, answers=answers_folder(record.uri, card))
-        return Part(record.uri, manifest, tasks, model, card)
+        if record.export is None:
+            model = load_model(folder, device=device, answers=answers_folder(record.uri, card))
+            return Part(record.uri, manifest, tasks, model, card)
+        _vouched(record.export, expected=record.export_manifest)
+        with storage.local_copy(record.export) as exported:
+            export = read_export(exported)
+            if export.bundle != manifest:
+                raise BundleError(
+                    f"{storage.redact(record.export)}: is an export of the bundle {export.bundle[:12]}..., not of "
+                    f"{storage.redact(record.uri)}, {manifest[:12]}...; export the system again"
+                )
+            model = load_with(export.backend, folder, card, export=exported, device=device)
+            return Part(record.uri, manifest, tasks, model, card, export)
+
+
+def _vouched(uri: str, *, expected: str | None) -> str:
+    """The sha256 of the manifest at `uri`.
+
+    Raises:
+        BundleError: it is not the one that the record vouches for.
+    """
+    manifest = storage.read_manifest(uri).sha256
+    if expected not in (None, manifest):
+        raise BundleError(
+            f"{storage.redact(uri)}: its manifest's sha256 is {manifest[:12]}..., the record vouches for "
+            f"{str(expected)[:12]}...: the bundle was replaced since; run the pipeline again"
+        )
+    return manifest

@@ -29,7 +29,15 @@ def main() -> int:
     try:
         from taskmix.serving.server import serve
 
-        serve(arguments.system, name=arguments.name, host=arguments.host, port=arguments.port, limits=limits)
+        serve(
+            arguments.system,
+            name=arguments.name,
+            host=arguments.host,
+            port=arguments.port,
+            limits=limits,
+            json_lines=arguments.log_format == "json",
+            log_requests=arguments.log_requests,
+        )
     except TaskmixError as error:
         print(error, file=sys.stderr)
         return 2
@@ -46,6 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-instances", type=int, default=default.max_instances, help="texts a request")
     parser.add_argument("--max-characters", type=int, default=default.max_characters, help="characters a text")
     parser.add_argument("--max-body-mib", type=int, default=default.max_body_bytes // 2**20, help="MiB a request")
+    parser.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="lines, or a JSON object an event"
+    )
+    parser.add_argument(
+        "--log-requests", action="store_true", help="log protocol, status and time of each request, never a text"
+    )
     parser.add_argument(
         "--stop-at-end-of-input",
         action="store_true",

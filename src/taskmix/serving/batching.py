@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -24,18 +25,26 @@ Predictions = list[Prediction]
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much is answered together and how much may wait. The numbers are arbitrary."""
+    """How much is answered together, how much may wait, and how long. The numbers are arbitrary."""
 
     max_batch: int = 128
     """Texts that requests share in one call of the model; a request that has more is answered whole."""
+    max_batch_characters: int = 128 * 1024
+    """Characters that requests share in one call, so that short texts do not wait for a heap of long ones."""
     max_waiting: int = 4096
     """Texts that may wait; a request that would exceed it is refused."""
+    max_waiting_characters: int = 64 * 2**20
+    """Characters that may wait: what bounds the memory that they take."""
+    max_wait_s: float = 30.0
+    """A request whose turn comes later is refused instead of answered: who asked has given up by then."""
 
 
 @dataclass(frozen=True)
 class _Ticket:
     instances: tuple[Instance, ...]
     future: Future[Predictions]
+    characters: int
+    queued_at: float
 
 
 class Batcher:
@@ -52,6 +61,7 @@ class Batcher:
         self._queue: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._waiting = 0
+        self._waiting_characters = 0
         self._thread = threading.Thread(target=self._work, name="predict", daemon=True)
         self._thread.start()
 
@@ -59,6 +69,11 @@ class Batcher:
     def alive(self) -> bool:
         """Whether the worker thread runs."""
         return self._thread.is_alive()
+
+    @property
+    def waiting(self) -> int:
+        """Texts that wait for their turn."""
+        return self._waiting
 
     def submit(self, instances: tuple[Instance, ...]) -> Future[Predictions]:
         """Queue instances to be answered, one prediction each in the same order.
@@ -74,15 +89,25 @@ class Batcher:
         if not instances:
             future.set_result([])
             return future
+        ticket = _Ticket(instances, future, sum(len(instance.text) for instance in instances), time.monotonic())
         with self._lock:
-            if self._waiting and self._waiting + len(instances) > self._bounds.max_waiting:
-                raise Overloaded(
-                    f"{self._waiting} texts wait for an answer, the server lets {self._bounds.max_waiting} wait; "
-                    "ask again later, or serve more replicas"
-                )
+            self._refuse_if_full(ticket)
             self._waiting += len(instances)
-        self._queue.put(_Ticket(instances, future))
+            self._waiting_characters += ticket.characters
+        self._queue.put(ticket)
         return future
+
+    def _refuse_if_full(self, ticket: _Ticket) -> None:
+        """Refuse a request for which there is no room; the first in line is always taken."""
+        bounds = self._bounds
+        if self._waiting and (
+            self._waiting + len(ticket.instances) > bounds.max_waiting
+            or self._waiting_characters + ticket.characters > bounds.max_waiting_characters
+        ):
+            raise Overloaded(
+                f"{self._waiting} texts of {self._waiting_characters} characters wait for an answer, the server lets "
+                f"{bounds.max_waiting} of {bounds.max_waiting_characters} wait; ask again later, or serve more replicas"
+            )
 
     def close(self, *, timeout_s: float | None = None) -> None:
         """Answer what is queued, then end the worker thread."""
@@ -96,16 +121,17 @@ class Batcher:
             if first is None:
                 return
             batch, closing = self._drain(first)
-            claimed = [ticket for ticket in batch if ticket.future.set_running_or_notify_cancel()]
+            claimed = [ticket for ticket in batch if self._claim(ticket)]
             with self._lock:
                 self._waiting -= sum(len(ticket.instances) for ticket in batch)
+                self._waiting_characters -= sum(ticket.characters for ticket in batch)
             if claimed:
                 self._settle(claimed)
 
     def _drain(self, first: _Ticket) -> tuple[list[_Ticket], bool]:
         """`first` and what else is queued, up to the size of a batch; and whether the end is queued behind it."""
-        batch, size = [first], len(first.instances)
-        while size < self._bounds.max_batch:
+        batch, size, characters = [first], len(first.instances), first.characters
+        while size < self._bounds.max_batch and characters < self._bounds.max_batch_characters:
             try:
                 ticket = self._queue.get_nowait()
             except queue.Empty:
@@ -114,7 +140,19 @@ class Batcher:
                 return batch, True
             batch.append(ticket)
             size += len(ticket.instances)
+            characters += ticket.characters
         return batch, False
+
+    def _claim(self, ticket: _Ticket) -> bool:
+        """Whether a request is still to be answered: not cancelled, and not kept waiting for too long."""
+        if not ticket.future.set_running_or_notify_cancel():
+            return False
+        waited_s = time.monotonic() - ticket.queued_at
+        if waited_s <= self._bounds.max_wait_s:
+            return True
+        told = f"the request waited {waited_s:.0f} s for its turn, allowed are {self._bounds.max_wait_s:.0f} s"
+        ticket.future.set_exception(Overloaded(f"{told}; ask again later, or serve more replicas"))
+        return False
 
     def _settle(self, batch: Sequence[_Ticket]) -> None:
         """Answer a batch; if the model fails on it, each request alone, so that only the guilty one fails."""

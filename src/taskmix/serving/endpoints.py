@@ -5,7 +5,9 @@ Every fault of a client is answered with a 4xx and `{"error": ..., "faults": [..
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import time
+from collections.abc import Awaitable, Mapping
 from typing import Any, Protocol
 
 import orjson
@@ -16,8 +18,13 @@ from prometheus_client import REGISTRY, exposition
 from taskmix import __version__
 from taskmix.errors import Overloaded, RequestError, ServingError
 from taskmix.modeling.system import System
+from taskmix.serving.logs import REQUEST_LOG
+from taskmix.serving.metrics import count_request
 from taskmix.serving.open_inference import input_types, output_types, parse_infer, render_infer
+from taskmix.serving.openapi import INFER_BODY, NOT_FOUND, NOT_READY, PREDICT_BODY, REFUSALS
 from taskmix.serving.predictor import Instance, Limits, Prediction, parse_instances, show
+
+log = logging.getLogger(REQUEST_LOG)
 
 DRAIN_FACTOR = 8
 """Of a body over the limit, so many limits are read and thrown away, so that an honest client hears why."""
@@ -52,7 +59,7 @@ def describe(model: Endpoint, *, ready: bool) -> dict[str, Any]:
     """What `GET /v1/models/<name>` tells: kserve's name and readiness, and what can be asked."""
     system = model.system
     tasks = {task: {"type": head.type, "labels": list(head.labels.labels)} for task, head in system.heads.items()}
-    bundles = [{"manifest": part.manifest, "tasks": list(part.tasks)} for part in system.parts]
+    bundles = [{"manifest": part.manifest, "tasks": list(part.tasks), "backend": part.backend} for part in system.parts]
     return {"name": model.name, "ready": ready, "system": system.name, "tasks": tasks, "bundles": bundles}
 
 
@@ -64,7 +71,7 @@ def _reading_routes(model: Endpoint) -> APIRouter:
     async def live() -> Response:
         return _json({"live": True})
 
-    @router.get("/v2/health/ready")
+    @router.get("/v2/health/ready", responses=NOT_READY)
     async def server_ready() -> Response:
         ready = await model.healthy()
         return _json({"ready": ready}, status=200 if ready else 503)
@@ -79,7 +86,7 @@ def _reading_routes(model: Endpoint) -> APIRouter:
     async def models() -> Response:
         return _json({"models": [model.name]})
 
-    @router.get("/v1/models/{name}")
+    @router.get("/v1/models/{name}", responses={**NOT_FOUND, **NOT_READY})
     async def about(name: str) -> Response:
         _check_name(name, model)
         ready = await model.healthy()
@@ -89,13 +96,13 @@ def _reading_routes(model: Endpoint) -> APIRouter:
     async def server() -> Response:
         return _json({"name": "taskmix", "version": __version__, "extensions": ["binary_tensor_data"]})
 
-    @router.get("/v2/models/{name}")
+    @router.get("/v2/models/{name}", responses=NOT_FOUND)
     async def metadata(name: str) -> Response:
         _check_name(name, model)
         tensors = {"inputs": input_types(), "outputs": output_types(model.system.heads)}
         return _json({"name": name, "platform": "taskmix", **tensors})
 
-    @router.get("/v2/models/{name}/ready")
+    @router.get("/v2/models/{name}/ready", responses={**NOT_FOUND, **NOT_READY})
     async def ready(name: str) -> Response:
         _check_name(name, model)
         ready = await model.healthy()
@@ -108,15 +115,21 @@ def _asking_routes(model: Endpoint, *, limits: Limits) -> APIRouter:
     router = APIRouter()
     heads = model.system.heads
 
-    @router.post("/v1/models/{name}:predict")
+    @router.post("/v1/models/{name}:predict", openapi_extra=PREDICT_BODY, responses=REFUSALS)
     async def predict(name: str, request: Request) -> Response:
+        return await _counted("v1", answer_v1(name, request))
+
+    @router.post("/v2/models/{name}/infer", openapi_extra=INFER_BODY, responses=REFUSALS)
+    async def infer(name: str, request: Request) -> Response:
+        return await _counted("v2", answer_v2(name, request))
+
+    async def answer_v1(name: str, request: Request) -> Response:
         _check_name(name, model)
         body = _parse_json(await read_body(request, max_bytes=limits.max_body_bytes))
         predictions, _ = await model(parse_instances(body, tasks=heads, limits=limits))
         return _json({"predictions": predictions})
 
-    @router.post("/v2/models/{name}/infer")
-    async def infer(name: str, request: Request) -> Response:
+    async def answer_v2(name: str, request: Request) -> Response:
         _check_name(name, model)
         raw = await read_body(request, max_bytes=limits.max_body_bytes)
         text, binary = _split_binary(raw, request.headers)
@@ -125,6 +138,27 @@ def _asking_routes(model: Endpoint, *, limits: Limits) -> APIRouter:
         return _json(render_infer(predictions, parsed, name=name, heads=heads))
 
     return router
+
+
+async def _counted(protocol: str, answering: Awaitable[Response]) -> Response:
+    """Await an answer; count it, whatever comes of it."""
+    started, status = time.perf_counter(), 500
+    try:
+        response = await answering
+        status = response.status_code
+        return response
+    except RequestError as error:
+        status = error.status
+        raise
+    except Overloaded:
+        status = 503
+        raise
+    finally:
+        seconds = time.perf_counter() - started
+        count_request(protocol, status=status, seconds=seconds)
+        if log.isEnabledFor(logging.INFO):
+            fields = {"protocol": protocol, "status": status, "ms": round(seconds * 1000, 1)}
+            log.info("request protocol=%(protocol)s status=%(status)d ms=%(ms).1f", fields, extra={"fields": fields})
 
 
 def _check_name(name: str, model: Endpoint) -> None:

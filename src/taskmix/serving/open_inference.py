@@ -1,8 +1,9 @@
 """The Open Inference Protocol (KServe's V2) for text: tensors in and out, as JSON or with the binary tensor extension.
 
 A request has one BYTES tensor `text` of shape [n] or [n, 1], and asks tasks by `parameters: {"tasks": "intent,slots"}`
-(all without it). The answer has, for each classification task, `<task>.label` (BYTES), `<task>.probability` (FP64) and
-`<task>.in_scope` (BOOL), and for each slot filling task `<task>.slots` (BYTES: a text's slots as one JSON array).
+(all without it), the k most probable labels by `"top_k": 3`. The answer has, for each classification task,
+`<task>.label` (BYTES), `<task>.probability` (FP64), `<task>.in_scope` (BOOL) and, where asked, `<task>.top` (BYTES: a
+text's labels as one JSON array), and for each slot filling task `<task>.slots` (BYTES: its slots as one JSON array).
 Pure, as `predictor` is. Source: https://github.com/kserve/open-inference-protocol
 """
 
@@ -26,6 +27,7 @@ from taskmix.serving.predictor import (
     show,
     task_faults,
     text_faults,
+    top_k_faults,
 )
 
 TEXT = "text"
@@ -62,17 +64,17 @@ def parse_infer(body: object, *, binary: bytes, heads: Mapping[str, TaskHead], l
         raise RequestError([f'the body: found {kind_of(body)}; allowed is an object {{"inputs": [...]}}'])
     tensor = _text_tensor(body.get("inputs"))
     texts = _texts(tensor, binary=binary, limits=limits)
-    tasks = _asked(body.get("parameters"))
+    tasks, top_k = _asked(body.get("parameters"))
     faults = [
         fault for index, text in enumerate(texts) for fault in text_faults(text, f"inputs[0].data[{index}]", limits)
     ]
-    faults += task_faults(tasks, "parameters.tasks", heads)
+    faults += task_faults(tasks, "parameters.tasks", heads) + top_k_faults(top_k, "parameters.top_k")
     faults += (
         [] if isinstance(body.get("id"), str | None) else [f"id: found {kind_of(body['id'])}; allowed is a string"]
     )
     refuse(faults)
-    instances = tuple(make_instance({"text": text, "tasks": tasks}, heads) for text in texts)
-    outputs = _outputs(body.get("outputs"), tasks=tasks or list(heads), heads=heads)
+    instances = tuple(make_instance({"text": text, "tasks": tasks, "top_k": top_k}, heads) for text in texts)
+    outputs = _outputs(body.get("outputs"), tasks=tasks or list(heads), heads=heads, top=top_k is not None)
     return InferRequest(body.get("id"), instances, outputs)
 
 
@@ -81,8 +83,11 @@ def render_infer(
 ) -> dict[str, Any]:
     """The V2 response to `request`."""
     tasks = request.instances[0].tasks if request.instances else tuple(heads)
+    top = bool(request.instances) and request.instances[0].top_k is not None
     tensors = [
-        tensor for task in tasks for tensor in _tensors(task, heads[task].type, [row[task] for row in predictions])
+        tensor
+        for task in tasks
+        for tensor in _tensors(_tensor_types(task, heads[task].type, top=top), [row[task] for row in predictions])
     ]
     wanted = [tensor for tensor in tensors if request.outputs is None or tensor["name"] in request.outputs]
     head = {"model_name": name} if request.id is None else {"model_name": name, "id": request.id}
@@ -103,19 +108,20 @@ def output_types(heads: Mapping[str, TaskHead]) -> list[dict[str, Any]]:
     ]
 
 
-def _tensor_types(task: str, kind: str) -> dict[str, str]:
+def _tensor_types(task: str, kind: str, *, top: bool = False) -> dict[str, str]:
+    """Name to datatype, in the order of the answer's own keys."""
     if kind == "slot_filling":
         return {f"{task}.slots": "BYTES"}
-    return {f"{task}.label": "BYTES", f"{task}.probability": "FP64", f"{task}.in_scope": "BOOL"}
+    types = {f"{task}.label": "BYTES", f"{task}.probability": "FP64", f"{task}.in_scope": "BOOL"}
+    return {**types, f"{task}.top": "BYTES"} if top else types
 
 
-def _tensors(task: str, kind: str, answers: Sequence[Any]) -> list[dict[str, Any]]:
-    columns: dict[str, list[Any]] = {name: [] for name in _tensor_types(task, kind)}
+def _tensors(types: Mapping[str, str], answers: Sequence[Any]) -> list[dict[str, Any]]:
+    columns: dict[str, list[Any]] = {name: [] for name in types}
     for answer in answers:
-        row = [json.dumps(answer, ensure_ascii=False)] if kind == "slot_filling" else list(answer.values())
+        row = [answer] if isinstance(answer, list) else answer.values()
         for column, value in zip(columns.values(), row, strict=True):
-            column.append(value)
-    types = _tensor_types(task, kind)
+            column.append(json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value)
     return [
         {"name": name, "datatype": types[name], "shape": [len(data)], "data": data} for name, data in columns.items()
     ]
@@ -183,24 +189,26 @@ def _decode(tensor: Mapping[str, Any], binary: bytes) -> list[str]:
     return texts
 
 
-def _asked(parameters: object) -> list[str] | None:
-    """The tasks asked; the protocol's parameters are single values, so several are parted by commas."""
+def _asked(parameters: object) -> tuple[list[str] | None, object]:
+    """The tasks asked and `top_k`; the protocol's parameters are single values, so tasks are parted by commas."""
     if parameters is None:
-        return None
+        return None, None
     if not isinstance(parameters, dict):
         raise RequestError([f"parameters: found {kind_of(parameters)}; allowed is an object"])
-    tasks = parameters.get("tasks")
+    tasks, top_k = parameters.get("tasks"), parameters.get("top_k")
     if tasks is None:
-        return None
+        return None, top_k
     if not isinstance(tasks, str):
         raise RequestError([f"parameters.tasks: found {kind_of(tasks)}; allowed is a string, tasks parted by commas"])
-    return [task.strip() for task in tasks.split(",")]
+    return [task.strip() for task in tasks.split(",")], top_k
 
 
-def _outputs(outputs: object, *, tasks: Collection[str], heads: Mapping[str, TaskHead]) -> tuple[str, ...] | None:
+def _outputs(
+    outputs: object, *, tasks: Collection[str], heads: Mapping[str, TaskHead], top: bool
+) -> tuple[str, ...] | None:
     if outputs is None or outputs == []:
         return None
-    names = {name for task in tasks for name in _tensor_types(task, heads[task].type)}
+    names = {name for task in tasks for name in _tensor_types(task, heads[task].type, top=top)}
     if not isinstance(outputs, list):
         raise RequestError([f'outputs: found {kind_of(outputs)}; allowed is an array of {{"name": ...}}'])
     wanted = [output.get("name") if isinstance(output, dict) else None for output in outputs]

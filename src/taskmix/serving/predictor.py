@@ -11,15 +11,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
 from taskmix.data.schema import split_words
 from taskmix.errors import RequestError
-from taskmix.modeling.answers import Answer, ClassificationAnswer, Model
+from taskmix.modeling.answers import Answer, ClassificationAnswer, Model, TaskHead
 
+INSTANCE_KEYS = ("text", "tasks", "top_k")
 FAULTS_TOLD = 10
 """Of a request with more faults, the first so many are told, and the number of the rest."""
 
 Prediction = dict[str, Any]
-"""Task to `{label, probability, in_scope}` or a list of `{slot, text, start, end, probability}`; ready for JSON."""
+"""Task to `{label, probability, in_scope}` (and `top`, where asked), or a list of `{slot, text, start, end,
+probability}`; ready for JSON."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Instance:
 
     text: str
     tasks: tuple[str, ...]
+    top_k: int | None = None
+    """How many of the most probable labels to tell beside the answer; null tells none."""
 
 
 class Answerer(Model, Protocol):
@@ -49,7 +55,9 @@ class Answerer(Model, Protocol):
 
 
 def parse_instances(body: object, *, tasks: Collection[str], limits: Limits) -> tuple[Instance, ...]:
-    """The instances of a V1 request, `{"instances": [{"text": ..., "tasks": [...]}]}`; without `tasks`, all are asked.
+    """The instances of a V1 request, `{"instances": [{"text": ..., "tasks": [...], "top_k": 3}]}`.
+
+    Without `tasks`, all are asked; with `top_k`, classifications tell so many labels.
 
     Args:
         body: the request's JSON, whatever it holds.
@@ -97,17 +105,18 @@ def instance_faults(value: object, where: str, tasks: Collection[str], limits: L
         limits: on the length of its text.
     """
     if not isinstance(value, dict):
-        return [f'{where}: found {kind_of(value)}; allowed is an object {{"text": ..., "tasks": [...]}}']
+        return [f'{where}: found {kind_of(value)}; allowed is an object {{"text": ..., "tasks": [...], "top_k": 3}}']
     faults = [
-        f"{where}.{show(key)}: is not a key of an instance; allowed are 'text' and 'tasks'"
+        f"{where}.{show(key)}: is not a key of an instance; allowed are {', '.join(map(repr, INSTANCE_KEYS))}"
         for key in value
-        if key not in ("text", "tasks")
+        if key not in INSTANCE_KEYS
     ]
     if "text" in value:
         faults += text_faults(value["text"], f"{where}.text", limits)
     else:
         faults.append(f"{where}.text: is missing; allowed is a string")
-    return faults + task_faults(value.get("tasks"), f"{where}.tasks", tasks)
+    faults += task_faults(value.get("tasks"), f"{where}.tasks", tasks)
+    return faults + top_k_faults(value.get("top_k"), f"{where}.top_k")
 
 
 def text_faults(text: object, where: str, limits: Limits) -> list[str]:
@@ -141,9 +150,18 @@ def task_faults(asked: object, where: str, tasks: Collection[str]) -> list[str]:
     ]
 
 
+def top_k_faults(top_k: object, where: str) -> list[str]:
+    """All that is wrong with the number of labels to tell; null tells none, more than there are tells all."""
+    if top_k is None or (type(top_k) is int and top_k >= 1):
+        return []
+    found = top_k if type(top_k) is int else kind_of(top_k)
+    return [f"{where}: found {found}; allowed is a whole number from 1"]
+
+
 def make_instance(value: Mapping[str, Any], tasks: Collection[str]) -> Instance:
     """The instance in JSON that has no faults."""
-    return Instance(value["text"], tuple(dict.fromkeys(tasks if value.get("tasks") is None else value["tasks"])))
+    asked = tuple(dict.fromkeys(tasks if value.get("tasks") is None else value["tasks"]))
+    return Instance(value["text"], asked, value.get("top_k"))
 
 
 def refuse(faults: Sequence[str]) -> None:
@@ -166,10 +184,13 @@ def predict(model: Answerer, instances: Sequence[Instance]) -> list[Prediction]:
     for tasks, indices in groups.items():
         answered = model.predict([instances[index].text for index in indices], tasks=tasks)
         for index, answers in zip(indices, answered, strict=True):
-            text = instances[index].text
+            instance = instances[index]
             predictions[index] = {
-                task: render_answer(answers[task], text, model.rejection_threshold(task)) for task in tasks
+                task: render_answer(answers[task], instance.text, model.rejection_threshold(task)) for task in tasks
             }
+            if instance.top_k is not None:
+                for task in tasks:
+                    _add_top(predictions[index][task], answers[task], model.heads[task], k=instance.top_k)
     return predictions
 
 
@@ -190,6 +211,14 @@ def render_answer(answer: Answer, text: str, rejection_threshold: float) -> Any:
 def _told(probability: float) -> float | None:
     """A probability for JSON: null where the model does not tell it."""
     return None if math.isnan(probability) else float(probability)
+
+
+def _add_top(rendered: Any, answer: Answer, head: TaskHead, *, k: int) -> None:
+    """Put the `k` most probable labels into a classification's rendered answer; slots have no such list."""
+    if isinstance(answer, ClassificationAnswer):
+        order = np.argsort(-answer.probabilities, kind="stable")[:k].tolist()
+        labels = head.labels.labels
+        rendered["top"] = [{"label": labels[i], "probability": _told(answer.probabilities[i])} for i in order]
 
 
 def kind_of(value: object) -> str:

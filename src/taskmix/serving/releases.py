@@ -45,7 +45,8 @@ def stage(report: str, *, deployment: str, run: str | None = None) -> str:
     verdict = _verdict(storage.join(root, "runs", of_run, "gate.json"))
     try:
         row = next(row for row in summary["systems"] if row["name"] == verdict["system"])
-        record = storage.read_json(row["record"])
+        served = _served_record(row["record"], summary["config"]["deployment"])
+        record = storage.read_json(served)
         scores = {"mean": row["mean"]["value"]}
         scores |= {task: by_name[summary["primary"][task]]["value"] for task, by_name in row["tasks"].items()}
         rank_by = summary["config"]["gate"]["rank_by"]
@@ -54,7 +55,7 @@ def stage(report: str, *, deployment: str, run: str | None = None) -> str:
             f"{storage.redact(report)}: has no complete line for the system '{verdict['system']}' ({error}), which "
             "the gate accepted; run the pipeline again"
         ) from None
-    parse_system_record(record, uri=row["record"])
+    parse_system_record(record, uri=served)
     release = storage.join(root, "deployments", deployment, "history", f"{run or of_run}.json")
     value = {
         "format": FORMAT,
@@ -140,6 +141,15 @@ def _root_and_run(report: str) -> tuple[str, str]:
     if last != "report" or runs != "runs" or not run or not root:
         raise ServingError(f"{storage.redact(report)}: is no report; give <storage>/runs/<run>/report")
     return root, run
+
+
+def _served_record(record: str, deployment: dict[str, Any]) -> str:
+    """URI of the record that is deployed: the system's own, or that of its export for the configured backend."""
+    backend = deployment.get("backend", "torch")
+    if backend == "torch":
+        return record
+    folder, _, name = record.rpartition("/systems/")
+    return storage.join(folder, "exports", f"{name.removesuffix('.json')}.{backend}.json")
 
 
 def _verdict(uri: str) -> dict[str, Any]:

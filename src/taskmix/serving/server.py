@@ -15,12 +15,15 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 from taskmix.errors import MissingExtra, ServingError
+from taskmix.modeling.cores import usable_cores
 from taskmix.modeling.system import System, load_system
 from taskmix.serving.batching import Batcher, Bounds
+from taskmix.serving.logs import REQUEST_LOG, JsonLines
+from taskmix.serving.metrics import BATCH_TEXTS, QUEUE_TEXTS, AnswerCounter
 from taskmix.serving.predictor import Instance, Limits, Prediction, predict
 
 
@@ -69,7 +72,17 @@ class ServedSystem(kserve.Model):  # type: ignore[misc]  # kserve has no types
     def __init__(self, system: System, *, name: str, bounds: Bounds | None = None) -> None:
         super().__init__(name)
         self.system = system
-        self._batcher = Batcher(lambda instances: predict(system, instances), bounds=bounds)
+        self._counter = AnswerCounter(system.heads)
+        self._batcher = Batcher(self._answer, bounds=bounds)
+        QUEUE_TEXTS.set_function(lambda: self._batcher.waiting)
+
+    def _answer(self, instances: Sequence[Instance]) -> list[Prediction]:
+        """Answer a batch, in the worker thread."""
+        predictions = predict(self.system, instances)
+        if self.ready:  # the warm-up is nobody's request
+            BATCH_TEXTS.observe(len(instances))
+            self._counter.count(predictions)
+        return predictions
 
     def load(self) -> bool:
         """Answer one text; ready only after it."""
@@ -163,11 +176,17 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8080,
     limits: Limits | None = None,
+    json_lines: bool = False,
+    log_requests: bool = False,
     announce: Callable[[str], None] = _say,
 ) -> None:
-    """Load the system that the URI `system` names and serve it; see `serve_system` and `load_system`."""
+    """Load the system that the URI `system` names and serve it.
+
+    See `serve_system`, `load_system` and, for `json_lines` and `log_requests`, `configure_server_logging`.
+    """
     check_address(name, host, port)
-    configure_server_logging()
+    configure_server_logging(json_lines=json_lines, requests=log_requests)
+    limit_threads()
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # also while it loads
     try:
         started = time.monotonic()
@@ -196,6 +215,13 @@ def check_address(name: str, host: str, port: int) -> None:
         raise ServingError(f"port {port} of {host}: cannot be listened on: {reason}; choose another --port") from None
 
 
+def limit_threads() -> None:
+    """Let torch start no more threads than this process may use cores; a container may use fewer than it sees."""
+    import torch
+
+    torch.set_num_threads(usable_cores())
+
+
 def curl_line(system: System, name: str, host: str, port: int) -> str:
     """A command that asks the server one text."""
     address = "127.0.0.1" if host in ("0.0.0.0", "::") else host
@@ -211,16 +237,26 @@ class _Expected(logging.Filter):
         return not isinstance(raised, InvalidInput | ModelNotFound | ModelNotReady)
 
 
-def configure_server_logging() -> None:
-    """Log as kserve does, but without a line a request."""
+def configure_server_logging(*, json_lines: bool = False, requests: bool = False) -> None:
+    """Log on standard error, without a line a request unless asked for.
+
+    Args:
+        json_lines: an object an event (`logs.JsonLines`), rather than lines as kserve writes them.
+        requests: tell each request: protocol, status, milliseconds; never a text.
+    """
+    handler = "json" if json_lines else "kserve"
     loggers = {
         **KSERVE_LOG_CONFIG["loggers"],
-        "kserve": {"handlers": ["kserve"], "level": "WARNING", "propagate": False},
+        "kserve": {"handlers": [handler], "level": "WARNING", "propagate": False},
         "kserve.trace": {"level": "WARNING"},
-        "uvicorn": {"handlers": ["uvicorn"], "level": "WARNING", "propagate": False},
+        "uvicorn": {"handlers": ["json" if json_lines else "uvicorn"], "level": "WARNING", "propagate": False},
         "uvicorn.error": {"level": "WARNING"},
         "uvicorn.access": {"level": "WARNING"},
-        "taskmix": {"handlers": ["kserve"], "level": "INFO", "propagate": False},
+        "taskmix": {"handlers": [handler], "level": "INFO", "propagate": False},
+        REQUEST_LOG: {"level": "INFO" if requests else "WARNING"},
     }
-    configure_logging({**KSERVE_LOG_CONFIG, "loggers": loggers})
+    formatters = {**KSERVE_LOG_CONFIG["formatters"], "json": {"()": JsonLines}}
+    stream = {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}
+    handlers = {**KSERVE_LOG_CONFIG["handlers"], "json": stream}
+    configure_logging({**KSERVE_LOG_CONFIG, "formatters": formatters, "handlers": handlers, "loggers": loggers})
     logging.getLogger("kserve").addFilter(_Expected())

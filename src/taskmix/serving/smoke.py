@@ -1,8 +1,9 @@
 """The smoke test of a release: a real server must answer recorded test texts as evaluation did.
 
 Evaluation leaves every test example's text and answer as Parquet: `<evaluation>/predictions/<task>.parquet` with `id`,
-`text`, `predicted`, and `probability` or, for slots, `probabilities`. A sample of these is sent over HTTP to a server
-that serves the release; labels and spans must be the same, probabilities nearly.
+`text`, `predicted`, and `probability` or, for slots, `probabilities`; an export leaves its own in the same form. A
+sample of these is sent over HTTP to a server that serves the release; labels and spans must be the same, probabilities
+nearly.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import pyarrow.parquet as pq
 from taskmix import storage
 from taskmix.data.schema import split_words
 from taskmix.errors import ServingError
+from taskmix.modeling.exports import read_export
 from taskmix.modeling.system import BundleRecord, parse_system_record
 from taskmix.serving.child import running_server
 from taskmix.serving.predictor import Limits
@@ -30,7 +32,8 @@ from taskmix.serving.releases import read_release
 log = logging.getLogger(__name__)
 
 PROBABILITY_TOLERANCE = 1e-3
-"""Batches differ between evaluation and serving, and so does the order in which floats are summed."""
+"""Batches differ between evaluation and serving, and so does the order in which floats are summed. Exports in less than
+fp32 state their own."""
 DIFFERENCES_TOLD = 5
 INSTANCES_AT_ONCE = 8
 REQUEST_TIMEOUT_S = 120.0
@@ -91,7 +94,8 @@ def smoke_test(release: str, *, texts: int = 50, seed: int = 13, timeout_s: floa
     with running_server(release, name="smoke-test", timeout_s=timeout_s) as address:
         ready = time.monotonic()
         url = f"{address}/v1/models/smoke-test:predict"
-        differences = [difference for part in _chunks(fitting) for difference in _ask(url, part)]
+        tolerance = probability_tolerance(record.bundles)
+        differences = [line for part in _chunks(fitting) for line in _ask(url, part, tolerance=tolerance)]
     if differences:
         more = f"\n  ... and {len(differences) - DIFFERENCES_TOLD} more" if len(differences) > DIFFERENCES_TOLD else ""
         raise ServingError(
@@ -125,7 +129,7 @@ def sample_recorded(bundles: Sequence[BundleRecord], *, texts: int, seed: int) -
                 f"{storage.redact(bundle.uri)}: the system's record names no evaluation or no tasks of it, so there is "
                 "nothing to compare with; run the pipeline again"
             )
-        with storage.local_copy(bundle.evaluation) as folder:
+        with storage.local_copy(bundle.export or bundle.evaluation) as folder:
             for task in bundle.tasks:
                 rows = pq.read_table(folder / "predictions" / f"{task}.parquet").to_pylist()
                 # Tasks of one dataset have the same rows, so the same seed draws the same texts for them.
@@ -134,6 +138,16 @@ def sample_recorded(bundles: Sequence[BundleRecord], *, texts: int, seed: int) -
     if not found:
         raise ServingError("the evaluations hold no predictions to compare with; run the pipeline again")
     return [Recorded(row_id, text, answers) for (row_id, text), answers in found.items()]
+
+
+def probability_tolerance(bundles: Sequence[BundleRecord]) -> float:
+    """How far a served probability may lie from the recorded one."""
+    tolerances = [PROBABILITY_TOLERANCE]
+    for bundle in bundles:
+        if bundle.export is not None:
+            with storage.local_copy(bundle.export) as folder:
+                tolerances.append(read_export(folder).probability_tolerance)
+    return max(tolerances)
 
 
 def _expected(row: dict[str, Any]) -> Any:
@@ -157,7 +171,7 @@ def _chunks(examples: Sequence[Recorded]) -> Iterator[list[Recorded]]:
         yield chunk
 
 
-def _ask(url: str, examples: Sequence[Recorded]) -> list[str]:
+def _ask(url: str, examples: Sequence[Recorded], *, tolerance: float) -> list[str]:
     """Send test texts; return a sentence on each answer that differs from the recorded one."""
     body = {"instances": [{"text": example.text, "tasks": list(example.answers)} for example in examples]}
     with httpx.Client(trust_env=False, timeout=REQUEST_TIMEOUT_S) as client:
@@ -168,11 +182,11 @@ def _ask(url: str, examples: Sequence[Recorded]) -> list[str]:
         f"test example '{example.id}', task '{task}': {difference}"
         for example, prediction in zip(examples, response.json()["predictions"], strict=True)
         for task, expected in example.answers.items()
-        if (difference := compare(expected, prediction[task]))
+        if (difference := compare(expected, prediction[task], tolerance=tolerance))
     ]
 
 
-def compare(expected: Any, served: Any) -> str | None:
+def compare(expected: Any, served: Any, *, tolerance: float = PROBABILITY_TOLERANCE) -> str | None:
     """A sentence on how a served answer differs from the evaluated one; null if it does not.
 
     Texts are left out of it: it goes to logs.
@@ -187,7 +201,7 @@ def compare(expected: Any, served: Any) -> str | None:
         ours, theirs = answer["probability"], reference["probability"]
         if ours is None and math.isnan(theirs):
             continue  # the model tells none
-        if ours is None or not abs(ours - theirs) <= PROBABILITY_TOLERANCE:
+        if ours is None or not abs(ours - theirs) <= tolerance:
             return f"served probability {'unknown' if ours is None else f'{ours:.4f}'}, evaluated {theirs:.4f}"
     return None
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from taskmix.data.dataset import Row
 from taskmix.data.schema import Span
 from taskmix.modeling.answers import TaskHead
+from taskmix.modeling.backends import TorchBackend, compute_logits
 from taskmix.modeling.calibration import fit_rejection_threshold, fit_temperature, softmax
-from taskmix.modeling.encoder import MultiTaskEncoder, compute_logits, read_slots
+from taskmix.modeling.encoder import MultiTaskEncoder, read_slots
 from taskmix.modeling.scores import accuracy, span_f1
 from taskmix.modeling.tokens import TokenizedText
 from taskmix.training.batches import IGNORED, label_ids
@@ -34,7 +35,8 @@ def dev_logits(
     """Logits of every dev text for every task, with the module in evaluation mode and back."""
     was_training = module.training
     module.eval()
-    logits = compute_logits(module, dev.texts, tasks=list(heads), pad_token_id=tokenizer.pad_token_id, device=device)
+    backend = TorchBackend(module, device=device)
+    logits = compute_logits(backend, dev.texts, tasks=list(heads), pad_token_id=tokenizer.pad_token_id)
     module.train(was_training)
     return logits
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from taskmix.config.schema.section import Name, Section
+from taskmix.config.schema.section import Name, Section, Share
 
 KubernetesName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 """A DNS label: what Kubernetes allows as the name of a namespace, a service account or a runtime."""
@@ -99,6 +99,13 @@ class Deployment(Section):
     gateway: Annotated[str, Field(pattern=r"^https?://[^\s/@]+$")] | None = None
     """Address of the ingress gateway, e.g. http://localhost:8080 of a port-forward, to which requests for the service
     are sent under its own host name; null asks its URL, as inside the cluster."""
+    backend: Literal["torch", "torch-bf16", "onnx", "onnx-int8"] = "torch"
+    """What computes the answers of served encoders: torch in fp32 or bf16 (for processors with AMX, and GPUs), or ONNX
+    Runtime in fp32 (the fastest exact one on a CPU) or with int8 weights. All but `torch` are exported and evaluated
+    again before they are deployed."""
+    max_backend_loss: Share = 0.005
+    """What a task's primary score may lose by the backend, and the share of texts whose answer may depend on what else
+    is asked at the same time; an export that loses more is refused."""
 
 
 class Images(Section):

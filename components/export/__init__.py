@@ -1,0 +1,1 @@
+"""The step that stages the best system for deployment."""
