@@ -1,4 +1,5 @@
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
 
@@ -84,7 +85,9 @@ def test_a_full_queue_refuses_and_takes_again_when_it_has_room(batcher: Batcher,
     first = first_in_work(batcher, model)
     queued = batcher.submit(asking(*"abcdef"))
 
-    with pytest.raises(Overloaded, match="6 texts wait for an answer, the server lets 6 wait; ask again later"):
+    with pytest.raises(
+        Overloaded, match=r"6 texts of 6 characters wait for an answer, the server lets 6 of .* wait; ask again"
+    ):
         batcher.submit(asking("g"))
 
     model.let.set()
@@ -96,6 +99,33 @@ def test_a_request_larger_than_the_queue_is_answered_when_nothing_waits(batcher:
     model.let.set()
 
     assert len(batcher.submit(asking(*"abcdefghij")).result(10)) == 10
+
+
+def test_what_has_waited_too_long_is_refused_rather_than_answered_to_nobody(model: Gated) -> None:
+    batcher = Batcher(model, bounds=Bounds(max_wait_s=0.05))
+    first = first_in_work(batcher, model)
+    late = batcher.submit(asking("late"))
+    time.sleep(0.1)
+    model.let.set()
+
+    assert first.result(10) == [{"echo": "first"}]
+    with pytest.raises(Overloaded, match="the request waited 0 s for its turn, allowed are 0 s; ask again later"):
+        late.result(10)
+    assert model.batches == [["first"]]
+    batcher.close(timeout_s=10)
+
+
+def test_characters_bound_a_batch_and_the_queue_as_texts_do(model: Gated) -> None:
+    bounds = Bounds(max_batch_characters=10, max_waiting_characters=25)
+    batcher = Batcher(model, bounds=bounds)
+    futures = [first_in_work(batcher, model), *(batcher.submit(asking(letter * 8)) for letter in "abc")]
+    with pytest.raises(Overloaded, match="3 texts of 24 characters wait for an answer"):
+        batcher.submit(asking("dd"))
+    model.let.set()
+
+    wait(futures, 10)
+    assert model.batches == [["first"], ["a" * 8, "b" * 8], ["c" * 8]]
+    batcher.close(timeout_s=10)
 
 
 def test_a_cancelled_request_costs_the_model_nothing(batcher: Batcher, model: Gated) -> None:

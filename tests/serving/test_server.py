@@ -146,7 +146,7 @@ def test_the_model_tells_its_name_readiness_tasks_and_bundles(served: Served) ->
 
     assert (about["name"], about["ready"], about["system"]) == ("counter", True, "counter/merged")
     assert about["tasks"]["length"] == {"type": "classification", "labels": ["short", "long"]}
-    assert about["bundles"] == [{"manifest": "0" * 64, "tasks": ["length", "numbers"]}]
+    assert about["bundles"] == [{"manifest": "0" * 64, "tasks": ["length", "numbers"], "backend": "numpy"}]
 
 
 @pytest.mark.parametrize(
@@ -177,6 +177,61 @@ def test_metrics_count_the_predictions(served: Served) -> None:
 
     assert len(counts) == 1
     assert counts[0].startswith('request_predict_seconds_count{model_name="counter"}')
+
+
+def figures(served: Served) -> dict[str, float]:
+    """Every figure of `/metrics` by its name and labels."""
+    lines = [line for line in served.client.get("/metrics").text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def test_metrics_tell_requests_batches_labels_and_rejections(served: Served) -> None:
+    before = figures(served)
+    assert ask(served, "a", "one two three four five six 7").status_code == 200
+    assert served.client.post(PREDICT, content=b"{").status_code == 400
+    after = figures(served)
+
+    grown = {name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name)}
+
+    assert grown['taskmix_requests_total{protocol="v1",status="200"}'] == 1
+    assert grown['taskmix_requests_total{protocol="v1",status="400"}'] == 1
+    assert grown['taskmix_request_seconds_count{protocol="v1"}'] == 2
+    assert grown["taskmix_batch_texts_count"] == 1
+    assert grown["taskmix_batch_texts_sum"] == 2
+    assert grown['taskmix_answers_total{label="short",task="length"}'] == 1
+    assert grown['taskmix_answers_total{label="long",task="length"}'] == 1
+    assert grown['taskmix_answers_total{label="number",task="numbers"}'] == 1
+    assert grown['taskmix_texts_total{task="length"}'] == 2
+    assert "taskmix_out_of_scope_total" not in "".join(grown)  # both were sure
+    assert after["taskmix_queue_texts"] == 0
+
+
+def test_the_most_probable_labels_are_told_on_request(served: Served) -> None:
+    body = {"instances": [{"text": "one two", "top_k": 5}, {"text": "one two", "top_k": 1}, {"text": "one two"}]}
+
+    first, second, third = (row["length"] for row in served.client.post(PREDICT, json=body).json()["predictions"])
+
+    assert first["top"] == [{"label": "short", "probability": 0.75}, {"label": "long", "probability": 0.25}]
+    assert second["top"] == first["top"][:1]
+    assert "top" not in third
+
+
+def test_the_most_probable_labels_are_a_tensor_over_v2(served: Served) -> None:
+    response = served.client.post(INFER, json={"inputs": [TEXT], "parameters": {"top_k": 1}}).json()
+
+    outputs = {output["name"]: output["data"] for output in response["outputs"]}
+    assert json.loads(outputs["length.top"][0]) == [{"label": "short", "probability": 0.75}]
+    assert list(outputs) == ["length.label", "length.probability", "length.in_scope", "length.top", "numbers.slots"]
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 1.5, True, "2", []])
+def test_what_is_no_number_of_labels_is_refused(served: Served, top_k: object) -> None:
+    response = served.client.post(PREDICT, json={"instances": [{"text": "a", "top_k": top_k}]})
+    over_v2 = served.client.post(INFER, json={"inputs": [TEXT], "parameters": {"top_k": top_k}})
+
+    assert response.status_code == over_v2.status_code == 400
+    assert response.json()["error"].startswith("instances[0].top_k: found")
+    assert over_v2.json()["error"].startswith("parameters.top_k: found")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ Labels and slots come from the model's label spaces, so the number of series is 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -62,9 +62,3 @@ def count_request(protocol: str, *, status: int, seconds: float) -> None:
     """Count a request that has been answered, or refused."""
     REQUESTS.labels(protocol, str(status)).inc()
     SECONDS.labels(protocol).observe(seconds)
-
-
-def names() -> Collection[str]:
-    """The metrics' names, for documentation and its test."""
-    metrics = (REQUESTS, SECONDS, BATCH_TEXTS, QUEUE_TEXTS, ANSWERS, TEXTS, OUT_OF_SCOPE)
-    return [metric.describe()[0].name for metric in metrics]
