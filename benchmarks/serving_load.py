@@ -91,9 +91,7 @@ def put_under_load(
     return asyncio.run(_load(requests, ports=ports, concurrency=concurrency, seconds=seconds))
 
 
-async def _load(
-    requests: Sequence[Sequence[bytes]], *, ports: Sequence[int], concurrency: int, seconds: float
-) -> Load:
+async def _load(requests: Sequence[Sequence[bytes]], *, ports: Sequence[int], concurrency: int, seconds: float) -> Load:
     times: list[float] = []
     questions = _around(requests)
     start = time.perf_counter()

@@ -109,9 +109,7 @@ def main() -> None:
         part = Part("memory", "0" * 64, tuple(card.heads), Nothing(card), card)
         serve_system(System([part], name="nothing"), name=arguments.name, port=arguments.port)
         return
-    model = (
-        PlainModel(arguments.name, arguments.bundle) if arguments.kind == "plain" else NothingModel(arguments.name)
-    )
+    model = PlainModel(arguments.name, arguments.bundle) if arguments.kind == "plain" else NothingModel(arguments.name)
     kserve.ModelServer(http_port=arguments.port, workers=1, enable_grpc=False).start([model])
 
 

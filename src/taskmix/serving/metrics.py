@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from taskmix.modeling.answers import TaskHead
+from taskmix.modeling.answers import NO_ANSWER, TaskHead
 from taskmix.serving.predictor import Prediction
 
 REQUESTS = Counter("taskmix_requests", "Requests for predictions, by protocol and HTTP status.", ["protocol", "status"])
@@ -39,7 +39,8 @@ class AnswerCounter:
 
     def __init__(self, heads: Mapping[str, TaskHead]) -> None:
         self._labels = {
-            task: {label: ANSWERS.labels(task, label) for label in head.labels.labels} for task, head in heads.items()
+            task: {label: ANSWERS.labels(task, label) for label in (*head.labels.labels, NO_ANSWER)}
+            for task, head in heads.items()
         }
         self._texts = {task: TEXTS.labels(task) for task in heads}
         self._out = {task: OUT_OF_SCOPE.labels(task) for task, head in heads.items() if head.type == "classification"}
