@@ -13,6 +13,7 @@ from pathlib import Path
 import taskmix as package
 
 Taskmix = Callable[..., subprocess.CompletedProcess[str]]
+COMMANDS = ("validate", "plan", "run", "compile", "reproduce", "report", "verify", "history", "serve", "predict")
 
 
 def test_version_is_the_packages(taskmix: Taskmix) -> None:
@@ -23,13 +24,13 @@ def test_version_is_the_packages(taskmix: Taskmix) -> None:
 def test_help_lists_every_command_with_its_meaning(taskmix: Taskmix) -> None:
     done = taskmix("--help")
     assert done.returncode == 0
-    for command in ("validate", "plan", "run", "compile", "reproduce", "report", "verify", "serve", "predict"):
+    for command in COMMANDS:
         assert re.search(rf"│ {command} +[A-Z]", done.stdout), f"{command} is not in:\n{done.stdout}"
     assert done.stderr == ""
 
 
 def test_each_command_has_help(taskmix: Taskmix) -> None:
-    for command in ("validate", "plan", "run", "compile", "reproduce", "report", "verify", "serve", "predict"):
+    for command in COMMANDS:
         done = taskmix(command, "--help")
         assert done.returncode == 0
         assert f"Usage: taskmix {command}" in done.stdout

@@ -38,6 +38,7 @@ def make_app() -> typer.Typer:
             print(f"taskmix: the commands of {entry_point.value} are not available: {error}", file=sys.stderr)
     app.command()(runs.report)
     app.command()(runs.verify)
+    app.command()(runs.history)
     app.command()(commands.export)
     app.command()(commands.serve)
     app.command()(predict.predict)

@@ -39,12 +39,12 @@ CHECK_NAMES = {
 
 def render_html(report: Report) -> str:
     """The report as one HTML page."""
-    return _environment(autoescape=True).get_template("report.html.j2").render(_content(report))
+    return environment(autoescape=True).get_template("report.html.j2").render(_content(report))
 
 
 def render_markdown(report: Report) -> str:
     """The report as Markdown, for Kubeflow's interface and for terminals."""
-    text = _environment(autoescape=False).get_template("report.md.j2").render(_content(report))
+    text = environment(autoescape=False).get_template("report.md.j2").render(_content(report))
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
@@ -111,7 +111,7 @@ def _content(report: Report) -> dict[str, Any]:
 
 def method(report: Report) -> tuple[str, ...]:
     """How the numbers are made, in sentences."""
-    template = _environment(autoescape=False).get_template("method.j2")
+    template = environment(autoescape=False).get_template("method.j2")
     text = template.render(evaluation=report.config.evaluation, seed=report.config.seed)
     return tuple(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
@@ -147,7 +147,8 @@ def _is_between_groupings(comparison: Any, report: Report) -> bool:
 
 
 @cache
-def _environment(*, autoescape: bool) -> Environment:
+def environment(*, autoescape: bool) -> Environment:
+    """Jinja's environment with the report's templates and the figures' words as filters."""
     environment = Environment(
         loader=PackageLoader("taskmix.evaluation.report"),
         autoescape=autoescape,
