@@ -13,7 +13,7 @@ from taskmix.serving.releases import promote, stage
 
 @pytest.fixture(scope="module")
 def history(make_shared_project) -> History:
-    """Three runs: one deployed, one refused on the same data, one accepted on other data and deployed; and a broken one."""
+    """Three runs: deployed; refused on the same data; deployed on other data. And one of another version."""
     project = make_shared_project(evaluation={"resamples": 100, "latency_texts": 5})
     for run, skill, rows in (("run-1", 0.85, 120), ("run-2", 0.6, 120), ("run-3", 0.95, 150)):
         project = make_shared_project(test_rows=rows, evaluation={"resamples": 100, "latency_texts": 5})
