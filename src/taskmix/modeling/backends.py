@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from taskmix.modeling.tokens import TokenizedText, batches_by_length, pad
+from taskmix.modeling.windows import WindowRule, cut_windows, join_logits
 
 TOKENS_PER_FORWARD = 4096
 """Budget of one forward pass at prediction: small enough for a CPU's caches. Arbitrary; answers do not depend on it."""
@@ -69,13 +70,41 @@ def compute_logits(
     *,
     tasks: Sequence[str],
     pad_token_id: int,
+    windows: WindowRule | None = None,
     tokens_per_batch: int = TOKENS_PER_FORWARD,
 ) -> dict[str, list[NDArray[np.float32]]]:
     """Logits of every text, in the order given; batches are by length inside.
 
+    Args:
+        backend: what computes.
+        texts: tokenized; longer ones than the backend reads only with `windows`.
+        tasks: which to compute.
+        pad_token_id: the tokenizer's.
+        windows: how long texts are cut, and their parts' logits joined; null takes texts as they are.
+        tokens_per_batch: padding counted.
+
     Returns:
         Task to one array a text: (labels,) for classification, (tokens, tags) for slot filling.
     """
+    if windows is None or all(len(text) <= windows.max_tokens for text in texts):
+        return _batched(backend, texts, tasks=tasks, pad_token_id=pad_token_id, tokens_per_batch=tokens_per_batch)
+    cut = [cut_windows(text, rule=windows) for text in texts]
+    parts = [window.text for of_text in cut for window in of_text]
+    logits = _batched(backend, parts, tasks=tasks, pad_token_id=pad_token_id, tokens_per_batch=tokens_per_batch)
+    ends = np.cumsum([len(of_text) for of_text in cut]).tolist()
+    return {
+        task: [
+            join_logits(of_text, logits[task][end - len(of_text) : end], tokens=len(text), rule=windows)
+            for text, of_text, end in zip(texts, cut, ends, strict=True)
+        ]
+        for task in tasks
+    }
+
+
+def _batched(
+    backend: Backend, texts: Sequence[TokenizedText], *, tasks: Sequence[str], pad_token_id: int, tokens_per_batch: int
+) -> dict[str, list[NDArray[np.float32]]]:
+    """Logits of every text, each short enough to be read at once."""
     results: dict[str, list[NDArray[np.float32]]] = {task: [np.empty(0, np.float32)] * len(texts) for task in tasks}
     budget = 1 if backend.one_by_one else tokens_per_batch
     for batch in batches_by_length([len(text) for text in texts], tokens_per_batch=budget):

@@ -25,6 +25,7 @@ from taskmix.modeling.bundle import BundleCard
 from taskmix.modeling.calibration import softmax
 from taskmix.modeling.tagging import OUTSIDE, best_tags, read_spans
 from taskmix.modeling.tokens import TokenizedText, load_tokenizer, tokenize
+from taskmix.modeling.windows import WindowRule, window_rule
 
 WEIGHTS_FILE = "model.safetensors"
 HEAD_DROPOUT = 0.1
@@ -96,7 +97,8 @@ class EncoderModel:
         self._backend = backend
         self._tokenizer = tokenizer
         assert isinstance(card.job.model, schema.EncoderModel)
-        self._max_tokens = card.job.model.recipe.max_tokens
+        self._windows = windows_of(card.job.model.recipe, tokenizer=tokenizer)
+        self._max_tokens = None if self._windows else card.job.model.recipe.max_tokens
 
     def predict(self, texts: Sequence[str], *, tasks: Sequence[str] | None = None) -> list[dict[str, Answer]]:
         """Answer `tasks` (default: all) for each text; see `modeling.answers.Model`.
@@ -108,7 +110,8 @@ class EncoderModel:
         if not texts:
             return []
         tokenized = tokenize(texts, tokenizer=self._tokenizer, max_tokens=self._max_tokens)
-        logits = compute_logits(self._backend, tokenized, tasks=asked, pad_token_id=self._tokenizer.pad_token_id)
+        pad_token_id = self._tokenizer.pad_token_id
+        logits = compute_logits(self._backend, tokenized, tasks=asked, pad_token_id=pad_token_id, windows=self._windows)
         columns = {task: self._answers(task, texts, tokenized, logits[task]) for task in asked}
         return [{task: columns[task][index] for task in asked} for index in range(len(texts))]
 
@@ -126,6 +129,11 @@ class EncoderModel:
             ClassificationAnswer(head.labels.labels[best], float(row[best]), row.astype(np.float32))
             for row, best in zip(probabilities_BL, probabilities_BL.argmax(axis=-1), strict=True)
         ]
+
+
+def windows_of(recipe: schema.EncoderRecipe, *, tokenizer: Any) -> WindowRule | None:
+    """How the recipe lets long texts be read; null where it cuts them."""
+    return window_rule(tokenizer, max_tokens=recipe.max_tokens) if recipe.long_texts == "windows" else None
 
 
 def read_slots(

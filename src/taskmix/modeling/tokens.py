@@ -52,12 +52,17 @@ def load_tokenizer(source: str | Path, *, revision: str | None = None) -> Any:
     return tokenizer
 
 
-def tokenize(texts: Sequence[str], *, tokenizer: Any, max_tokens: int) -> list[TokenizedText]:
-    """Sub-words of every text; text beyond `max_tokens` (special tokens counted) is cut at the end."""
+def tokenize(texts: Sequence[str], *, tokenizer: Any, max_tokens: int | None) -> list[TokenizedText]:
+    """Sub-words of every text; text beyond `max_tokens` (special tokens counted) is cut at the end, by null nothing."""
     if not texts:
         return []
     encoded = tokenizer(
-        list(texts), truncation=True, max_length=max_tokens, return_offsets_mapping=True, return_attention_mask=False
+        list(texts),
+        truncation=max_tokens is not None,
+        max_length=max_tokens,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+        verbose=False,  # it would warn of texts longer than the model reads, which are cut into windows later
     )
     return [
         TokenizedText(np.asarray(ids, dtype=np.int32), first_subwords(text, offsets))

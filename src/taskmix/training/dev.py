@@ -18,6 +18,7 @@ from taskmix.modeling.calibration import fit_rejection_threshold, fit_temperatur
 from taskmix.modeling.encoder import MultiTaskEncoder, read_slots
 from taskmix.modeling.scores import accuracy, span_f1
 from taskmix.modeling.tokens import TokenizedText
+from taskmix.modeling.windows import WindowRule
 from taskmix.training.batches import IGNORED, label_ids
 
 
@@ -27,6 +28,8 @@ class DevSet:
 
     rows: Sequence[Row]
     texts: Sequence[TokenizedText]
+    windows: WindowRule | None = None
+    """How long texts are read; null where they were cut."""
 
 
 def dev_logits(
@@ -36,7 +39,9 @@ def dev_logits(
     was_training = module.training
     module.eval()
     backend = TorchBackend(module, device=device)
-    logits = compute_logits(backend, dev.texts, tasks=list(heads), pad_token_id=tokenizer.pad_token_id)
+    logits = compute_logits(
+        backend, dev.texts, tasks=list(heads), pad_token_id=tokenizer.pad_token_id, windows=dev.windows
+    )
     module.train(was_training)
     return logits
 

@@ -25,7 +25,7 @@ from taskmix.data.mixture import Mixture
 from taskmix.errors import TrainingError
 from taskmix.modeling.answers import TaskHead
 from taskmix.modeling.bundle import EpochRecord, TrainingRecord
-from taskmix.modeling.encoder import MultiTaskEncoder, load_weights
+from taskmix.modeling.encoder import MultiTaskEncoder, load_weights, windows_of
 from taskmix.modeling.tokens import tokenize
 from taskmix.training.batches import IGNORED, BatchPlan, TokenizedMixture
 from taskmix.training.build import build_encoder
@@ -69,8 +69,10 @@ def fit_encoder(
     set_seed(job.seed)
     module, tokenizer = build_encoder(job.model, heads=heads, texts=[row.text for row in train.rows])
     tokens = tokenize([row.text for row in train.rows], tokenizer=tokenizer, max_tokens=recipe.max_tokens)
-    dev_tokens = tokenize([row.text for row in dev.rows], tokenizer=tokenizer, max_tokens=recipe.max_tokens)
-    dev_set = DevSet(dev.rows, dev_tokens)
+    windows = windows_of(recipe, tokenizer=tokenizer)
+    most = None if windows else recipe.max_tokens
+    dev_tokens = tokenize([row.text for row in dev.rows], tokenizer=tokenizer, max_tokens=most)
+    dev_set = DevSet(dev.rows, dev_tokens, windows)
     with tempfile.TemporaryDirectory(prefix="taskmix-train-") as folder:
         resume = restore_checkpoints(checkpoints, Path(folder))
         trainer = EncoderTrainer(

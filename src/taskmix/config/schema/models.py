@@ -46,7 +46,10 @@ class EncoderRecipe(Section):
     tokens_per_batch: Positive = 4096
     """Budget of one optimizer step, padding counted, over all processes."""
     max_tokens: int = Field(256, ge=8)
-    """Longer texts are cut at the end; words beyond the cut get no slot."""
+    """Of a text in training; what comes behind is not learnt from."""
+    long_texts: Literal["cut", "windows"] = "cut"
+    """How longer texts are answered. cut: by their first `max_tokens`; words beyond get no slot. windows: by all of the
+    text, in overlapping windows of `max_tokens` (`modeling.windows` states the rule)."""
     temperature: float = Field(1.0, gt=0)
     """Of the mixture: a dataset of n rows gets a share of the epoch in proportion to n ** (1 / temperature)."""
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
