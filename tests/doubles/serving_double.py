@@ -22,11 +22,13 @@ class Served:
 
     Attributes:
         client: for its address.
+        grpc: address of its gRPC port.
         process: the server's.
         output: what it has written, standard output and error.
     """
 
     client: httpx.Client
+    grpc: str
     process: subprocess.Popen[bytes]
     output: Path
 
@@ -37,9 +39,9 @@ class Served:
 
 @contextmanager
 def serving(output: Path) -> Iterator[Served]:
-    port = free_port()
+    port, grpc_port = free_port(), free_port()
     with output.open("wb") as file:
-        command = [sys.executable, word_counter.__file__, str(port)]
+        command = [sys.executable, word_counter.__file__, str(port), str(grpc_port)]
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
@@ -48,7 +50,7 @@ def serving(output: Path) -> Iterator[Served]:
                 assert process.poll() is None, output.read_text()
                 assert time.monotonic() < deadline, output.read_text()
                 time.sleep(0.05)
-            yield Served(client, process, output)
+            yield Served(client, f"127.0.0.1:{grpc_port}", process, output)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)

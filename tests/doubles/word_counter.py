@@ -1,4 +1,4 @@
-"""A tiny real model, and a server around it for tests to start: `python word_counter.py PORT`."""
+"""A tiny real model, and a server around it for tests to start: `python word_counter.py PORT GRPC_PORT`."""
 
 import sys
 import time
@@ -92,7 +92,9 @@ def main() -> None:
     from taskmix.serving.server import configure_server_logging, serve_system
 
     configure_server_logging()
-    serve_system(counter_system(), name="counter", port=int(sys.argv[1]), limits=Limits(**LIMITS))
+    serve_system(
+        counter_system(), name="counter", port=int(sys.argv[1]), grpc_port=int(sys.argv[2]), limits=Limits(**LIMITS)
+    )
 
 
 if __name__ == "__main__":

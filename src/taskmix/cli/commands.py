@@ -59,6 +59,9 @@ def serve(
     name: Annotated[str, typer.Option(help="The model's name in URLs.")] = "taskmix",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="Port to listen on for gRPC; without it none.", show_default=False)
+    ] = None,
 ) -> None:
     """Serve a system over HTTP with KServe's model server, until interrupted.
 
@@ -66,4 +69,4 @@ def serve(
     """
     from taskmix.serving.server import serve as serve_system
 
-    serve_system(system, name=name, host=host, port=port)
+    serve_system(system, name=name, host=host, port=port, grpc_port=grpc_port)

@@ -34,6 +34,7 @@ def main() -> int:
             name=arguments.name,
             host=arguments.host,
             port=arguments.port,
+            grpc_port=arguments.grpc_port,
             limits=limits,
             json_lines=arguments.log_format == "json",
             log_requests=arguments.log_requests,
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", default="taskmix", help="what the model is called in URLs (default: %(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on (default: %(default)s)")
+    parser.add_argument("--grpc-port", type=int, help="port to listen on for gRPC (default: none)")
     parser.add_argument("--max-instances", type=int, default=default.max_instances, help="texts a request")
     parser.add_argument("--max-characters", type=int, default=default.max_characters, help="characters a text")
     parser.add_argument("--max-body-mib", type=int, default=default.max_body_bytes // 2**20, help="MiB a request")

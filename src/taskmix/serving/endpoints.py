@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import orjson
 from fastapi import APIRouter, FastAPI, Request
@@ -30,6 +30,9 @@ DRAIN_FACTOR = 8
 """Of a body over the limit, so many limits are read and thrown away, so that an honest client hears why."""
 RETRY_AFTER_S = 1
 """When to ask again, if the server is overloaded. Arbitrary."""
+
+
+Reply = TypeVar("Reply")
 
 
 class Endpoint(Protocol):
@@ -117,11 +120,11 @@ def _asking_routes(model: Endpoint, *, limits: Limits) -> APIRouter:
 
     @router.post("/v1/models/{name}:predict", openapi_extra=PREDICT_BODY, responses=REFUSALS)
     async def predict(name: str, request: Request) -> Response:
-        return await _counted("v1", answer_v1(name, request))
+        return await counted("v1", answer_v1(name, request))
 
     @router.post("/v2/models/{name}/infer", openapi_extra=INFER_BODY, responses=REFUSALS)
     async def infer(name: str, request: Request) -> Response:
-        return await _counted("v2", answer_v2(name, request))
+        return await counted("v2", answer_v2(name, request))
 
     async def answer_v1(name: str, request: Request) -> Response:
         _check_name(name, model)
@@ -140,13 +143,13 @@ def _asking_routes(model: Endpoint, *, limits: Limits) -> APIRouter:
     return router
 
 
-async def _counted(protocol: str, answering: Awaitable[Response]) -> Response:
-    """Await an answer; count it, whatever comes of it."""
+async def counted(protocol: str, answering: Awaitable[Reply]) -> Reply:
+    """Await an answer to a request; count it, whatever comes of it."""
     started, status = time.perf_counter(), 500
     try:
-        response = await answering
-        status = response.status_code
-        return response
+        reply = await answering
+        status = 200
+        return reply
     except RequestError as error:
         status = error.status
         raise

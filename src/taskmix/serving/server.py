@@ -15,7 +15,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from taskmix.errors import MissingExtra, ServingError
@@ -45,6 +46,7 @@ try:
         from kserve.model_server import app
 
     from taskmix.serving.endpoints import add_endpoints
+    from taskmix.serving.grpc import start_grpc
 except ModuleNotFoundError as error:
     raise MissingExtra(f"serving needs the package '{error.name}'; pip install 'taskmix[serve]'") from error
 
@@ -113,14 +115,20 @@ class ServedSystem(kserve.Model):  # type: ignore[misc]  # kserve has no types
 class LoopbackServer(kserve.ModelServer):  # type: ignore[misc]
     """kserve's server, listening where it is told: kserve 0.21 knows 0.0.0.0 only."""
 
-    def __init__(self, *, host: str, port: int, on_listening: Callable[[], None]) -> None:
+    def __init__(
+        self, *, host: str, port: int, on_listening: Callable[[], None], grpc: Callable[[], Awaitable[Any]] | None
+    ) -> None:
         super().__init__(http_port=port, workers=1, enable_grpc=False, grace_period=GRACE_S)
         self._host = host
         self._on_listening = on_listening
+        self._grpc = grpc
 
     async def _serve(self) -> None:
         self._rest_server.config.host = self._host
+        beside = await self._grpc() if self._grpc else None
         await asyncio.gather(super()._serve(), self._announce())
+        if beside:
+            await beside.stop(GRACE_S)
 
     async def _announce(self) -> None:
         while not self._rest_server._server.started:
@@ -134,6 +142,7 @@ def serve_system(
     name: str,
     host: str = "127.0.0.1",
     port: int = 8080,
+    grpc_port: int | None = None,
     limits: Limits | None = None,
     announce: Callable[[str], None] = _say,
 ) -> None:
@@ -144,6 +153,7 @@ def serve_system(
         name: what the model is called in URLs.
         host: the address to listen on; 0.0.0.0 for all.
         port: the port to listen on.
+        grpc_port: the port to listen on for gRPC; null serves none.
         limits: on requests.
         announce: gets a curl line to try, once the server listens.
 
@@ -151,9 +161,10 @@ def serve_system(
         ServingError: the port is taken, or `name` cannot stand in a URL.
     """
     check_address(name, host, port)
+    limits = limits or Limits()
     model = ServedSystem(system, name=name)
     model.load()
-    add_endpoints(app, model, limits=limits or Limits())
+    add_endpoints(app, model, limits=limits)
     ours = list(app.router.routes)
 
     @contextlib.asynccontextmanager
@@ -165,7 +176,12 @@ def serve_system(
     log.info(
         "serving system=%s name=%s host=%s port=%d tasks=%s", system.name, name, host, port, ",".join(system.heads)
     )
-    server = LoopbackServer(host=host, port=port, on_listening=lambda: announce(curl_line(system, name, host, port)))
+    server = LoopbackServer(
+        host=host,
+        port=port,
+        on_listening=lambda: announce(curl_line(system, name, host, port)),
+        grpc=None if grpc_port is None else partial(start_grpc, model, limits=limits, host=host, port=grpc_port),
+    )
     server.start([model])
 
 
@@ -175,6 +191,7 @@ def serve(
     name: str,
     host: str = "127.0.0.1",
     port: int = 8080,
+    grpc_port: int | None = None,
     limits: Limits | None = None,
     json_lines: bool = False,
     log_requests: bool = False,
@@ -185,6 +202,8 @@ def serve(
     See `serve_system`, `load_system` and, for `json_lines` and `log_requests`, `configure_server_logging`.
     """
     check_address(name, host, port)
+    if grpc_port is not None:
+        check_address(name, host, grpc_port)
     configure_server_logging(json_lines=json_lines, requests=log_requests)
     limit_threads()
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # also while it loads
@@ -192,7 +211,7 @@ def serve(
         started = time.monotonic()
         loaded = load_system(system)
         log.info("loaded system=%s bundles=%d seconds=%.1f", loaded.name, len(loaded.parts), time.monotonic() - started)
-        serve_system(loaded, name=name, host=host, port=port, limits=limits, announce=announce)
+        serve_system(loaded, name=name, host=host, port=port, grpc_port=grpc_port, limits=limits, announce=announce)
     finally:
         signal.signal(signal.SIGTERM, previous)
 
