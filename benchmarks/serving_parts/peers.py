@@ -1,8 +1,8 @@
 """The servers that `benchmarks/serving.py` measures ours against, and ours around a model that does nothing.
 
-    python benchmarks/serving_peers.py plain BUNDLE --port 8081   # a plain kserve custom model, request by request
-    python benchmarks/serving_peers.py noop BUNDLE --port 8081    # kserve's SDK around nothing
-    python benchmarks/serving_peers.py ours-noop BUNDLE --port 8081   # taskmix's server around nothing
+    python peers.py plain     BUNDLE --port 8081   # a plain kserve custom model, request by request
+    python peers.py noop      BUNDLE --port 8081   # kserve's SDK around nothing
+    python peers.py ours-noop BUNDLE --port 8081   # taskmix's server around nothing
 
 `plain` is what the SDK's own examples do: tokenize the request's texts, one padded batch, one forward pass, answer.
 """
