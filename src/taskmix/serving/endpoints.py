@@ -21,7 +21,7 @@ from taskmix.modeling.system import System
 from taskmix.serving.logs import REQUEST_LOG
 from taskmix.serving.metrics import count_request
 from taskmix.serving.open_inference import input_types, output_types, parse_infer, render_infer
-from taskmix.serving.openapi import INFER_BODY, NOT_FOUND, NOT_READY, PREDICT_BODY, REFUSALS
+from taskmix.serving.openapi import INFER_BODY, METRICS, NOT_FOUND, NOT_READY, PREDICT_BODY, REFUSALS
 from taskmix.serving.predictor import Instance, Limits, Prediction, parse_instances, show
 
 log = logging.getLogger(REQUEST_LOG)
@@ -79,7 +79,7 @@ def _reading_routes(model: Endpoint) -> APIRouter:
         ready = await model.healthy()
         return _json({"ready": ready}, status=200 if ready else 503)
 
-    @router.get("/metrics")
+    @router.get("/metrics", response_class=Response, responses=METRICS)
     async def metrics(request: Request) -> Response:
         encode, content_type = exposition.choose_encoder(request.headers.get("accept", ""))
         return Response(encode(REGISTRY), headers={"content-type": content_type})

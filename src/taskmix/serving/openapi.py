@@ -67,6 +67,9 @@ PREDICT_BODY = _body(_PREDICT)
 """The request of `/v1/models/<name>:predict`."""
 INFER_BODY = _body(_INFER)
 """The request of `/v2/models/<name>/infer`."""
+METRICS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Prometheus' text", "content": {"text/plain": {}, "application/openmetrics-text": {}}}
+}
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"description": "no such model", **_json(_FAULT)}}
 NOT_READY: dict[int | str, dict[str, Any]] = {503: {"description": "not ready"}}
 REFUSALS: dict[int | str, dict[str, Any]] = {
