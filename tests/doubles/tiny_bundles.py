@@ -30,9 +30,7 @@ WORDS = [word.text for word in split_words(SPOKEN)]
 TEXTS = [" ".join(WORDS[(7 * i + 3 * j) % len(WORDS)] for j in range(2 + i % 6)) for i in range(60)]
 
 
-def publish_bundle(
-    uri: str, *, tasks: Sequence[str] = ("intent", "slots"), seed: int = 1, long_texts: str = "cut"
-) -> storage.Manifest:
+def publish_bundle(uri: str, *, tasks: Sequence[str] = ("intent", "slots"), seed: int = 1) -> storage.Manifest:
     """Publish an encoder whose weights are drawn with `seed`."""
     torch.manual_seed(seed)
     tokenizer = _tokenizer()
@@ -47,7 +45,7 @@ def publish_bundle(
         initializer_range=0.5,
     )
     architecture = {"layers": 1, "hidden": 32, "heads": 2, "feed_forward": 64}
-    model = {"kind": "encoder", "architecture": architecture, "recipe": {"max_tokens": 32, "long_texts": long_texts}}
+    model = {"kind": "encoder", "architecture": architecture, "recipe": {"max_tokens": 32}}
     job = {"model_name": "tiny", "seed": seed, "model": model, "tasks": {task: TASKS[task] for task in tasks}}
     card = BundleCard.model_validate(
         {
