@@ -181,6 +181,7 @@ class Decoder:
 
 def save_decoder(module: Any, folder: Path, *, tokenizer: Any, prompts: PromptSet) -> None:
     """Write weights (safetensors, in parts where large), configuration, tokenizer and prompts; the card apart."""
+    _quieten()
     module.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     write_prompts(prompts, folder)
@@ -218,6 +219,7 @@ def load_causal_model(folder: Path, *, device: torch.device, precision: str) -> 
     """
     from transformers import AutoModelForCausalLM
 
+    _quieten()
     half = precision == "bf16" or (precision == "auto" and device.type == "cuda")
     spread = {"device_map": "auto"} if _needs_several(folder, device=device, bytes_each=2 if half else 4) else {}
     try:
@@ -237,6 +239,13 @@ def load_causal_model(folder: Path, *, device: torch.device, precision: str) -> 
         )
     loaded_module: nn.Module = module.eval() if spread else module.to(device).eval()
     return loaded_module
+
+
+def _quieten() -> None:
+    """No progress bars of transformers' own: they would break the lines of logs."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 def _needs_several(folder: Path, *, device: torch.device, bytes_each: int) -> bool:
