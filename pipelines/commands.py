@@ -1,4 +1,4 @@
-"""The commands that need the graph: run, compile, reproduce; `cluster_commands` holds those that talk to a cluster.
+"""The commands that need the graph: run, compile, reproduce; those that talk to a cluster have modules of their own.
 
 The command line finds them by the group `taskmix.commands`.
 """
@@ -13,7 +13,7 @@ import typer
 
 from taskmix.cli.options import ConfigArgument, SetOption, StorageOption, read_config
 from taskmix.cli.runs import RunArgument, RunStorageOption, run_uri
-from taskmix_pipelines import cluster_commands
+from taskmix_pipelines import cluster_commands, schedule_commands
 from taskmix_pipelines.options import need_kfp
 
 
@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command()(cluster_commands.submit)
     app.command()(cluster_commands.runs)
     app.command()(cluster_commands.logs)
+    app.add_typer(schedule_commands.schedule, name="schedule")
 
 
 def run(config: ConfigArgument, overrides: SetOption = None, storage: StorageOption = None) -> None:

@@ -84,7 +84,7 @@ def leaderboard(report: Report) -> Table:
 def verdict(run: LocalRun) -> list[str]:
     """The gate's verdict with its reasons."""
     decided: dict[str, Any] = storage.read_json(storage.join(run.uri, "gate.json"))
-    word = "accepted" if decided["accepted"] else "refused"
+    word = "accepted" if decided["accepted"] else "is served already" if decided["nothing_new"] else "refused"
     return [f"gate: {decided['system']} {word}", *(f"  {reason}" for reason in decided["reasons"])]
 
 

@@ -175,7 +175,7 @@ def _deploy_if_accepted(graph: _Graph, report: Any) -> None:
         release = graph.add(deploy, of=deployment, report=served, deployment=deployment, run=graph.target.run)
         graph.add(smoke_test, of=deployment, image="serve", keys=keys, release=release.outputs[OUTPUT])
     with dsl.Else(name="refused"):
-        graph.add(keep_champion, of=deployment, deployment=deployment, storage=graph.config.storage)
+        graph.add(keep_champion, of=deployment, report=report, deployment=deployment, storage=graph.config.storage)
 
 
 def _export(graph: _Graph, report: Any) -> Any:

@@ -105,6 +105,7 @@ def running_kfp_server() -> Iterator[KfpServer]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # headers and body in one packet: two would wait 40 ms for each other (Nagle, delayed ACK)
 
     def do_GET(self) -> None:
         kfp: KfpServer = self.server.kfp  # type: ignore[attr-defined]

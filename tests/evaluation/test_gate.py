@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from taskmix import storage
-from taskmix.errors import DataError
-from taskmix.evaluation.gate import decide
+from taskmix.errors import DataError, ServingError
+from taskmix.evaluation.gate import decide, read_verdict
 from taskmix.evaluation.report.model import read_report
 from taskmix.evaluation.scorecard import read_evaluation
 from taskmix.serving.releases import champion, promote, stage
@@ -77,12 +77,39 @@ def test_a_worse_challenger_is_refused(project):
     assert "difference -" in verdict.reasons[0]
 
 
-def test_the_champion_itself_may_be_deployed_again(project):
+def otherwise_deployed(project):
+    """The same project with another deployment, so that its best system is worth deploying again."""
+    return project.changed(deployment={"canary_percent": 50})
+
+
+def test_a_best_system_that_is_served_already_is_nothing_new(project):
     evaluations = project.evaluate_all(skill=SKILL)
     enthrone(project.benchmark("run-1", evaluations))
     verdict = decide(project.benchmark("run-2", evaluations))
+    assert (verdict.accepted, verdict.nothing_new, verdict.checks) == (False, True, ())
+    (reason,) = verdict.reasons
+    assert re.fullmatch(
+        r"nothing new: .*, encoder/\w+, is made of the bundles that are served since run run-1, .*", reason
+    )
+    assert read_verdict(verdict.report) == verdict
+    with pytest.raises(ServingError, match=r"did not accept.*nothing new"):
+        stage(verdict.report, deployment="taskmix")
+
+
+def test_the_champion_itself_may_be_deployed_again_in_another_way(project):
+    evaluations = project.evaluate_all(skill=SKILL)
+    enthrone(project.benchmark("run-1", evaluations))
+    verdict = decide(otherwise_deployed(project).benchmark("run-2", evaluations))
     assert verdict.accepted
+    assert not verdict.nothing_new
     assert "difference +0.0000" in verdict.reasons[0]
+
+
+def test_a_champion_whose_run_is_gone_is_judged_anew(project):
+    evaluations = project.evaluate_all(skill=SKILL)
+    enthrone(project.benchmark("run-1", evaluations))
+    Path(project.config.storage, "runs", "run-1", "config.json").unlink()
+    assert decide(project.benchmark("run-2", evaluations)).accepted
 
 
 def test_comparing_with_nothing_is_possible_and_told(project):
@@ -232,7 +259,7 @@ def test_a_planted_loss_of_three_points_is_refused_and_an_equal_model_accepted(m
     project = make_project(test_rows=400, gate=gate)
     before = project.evaluate_all(skill={"linear": 0.2, "encoder": 0.90})
     enthrone(project.benchmark("run-0", before))
-    assert decide(project.benchmark("run-1", before)).accepted
+    assert decide(otherwise_deployed(project).benchmark("run-1", before)).accepted
     worse = project.evaluate_all(skill={"linear": 0.2, "encoder": 0.87})
     assert not decide(project.benchmark("run-2", worse)).accepted
 
@@ -275,7 +302,7 @@ def test_the_champion_itself_may_be_deployed_again_whatever_the_margin(make_proj
     project = with_margins(make_project, test_rows=60)
     evaluations = evaluated(project, encoder=0.90)
     enthrone(project.benchmark("run-0", evaluations))
-    verdict = decide(project.benchmark("run-1", evaluations))
+    verdict = decide(otherwise_deployed(project).benchmark("run-1", evaluations))
     assert verdict.accepted
     assert all("the same bundle answers it in both" in reason for reason in verdict.reasons)
 

@@ -13,6 +13,7 @@ import pytest
 
 from taskmix import storage
 from taskmix.config.load import load_config
+from taskmix_pipelines.ending import verdict
 from taskmix_pipelines.local import LocalRun, run_locally
 
 CONFIG = """
@@ -131,13 +132,34 @@ def test_kfp_is_given_manifests_metrics_and_a_confusion_matrix(
     assert f"'uri': '{project.folder}/storage/jobs/mini.slots+urgency/" in log
 
 
-def test_second_run_trains_nothing_and_says_so(first: subprocess.CompletedProcess[str], project: Project) -> None:
+@pytest.fixture(scope="module")
+def second(first: subprocess.CompletedProcess[str], project: Project) -> tuple[LocalRun, list[str]]:
+    """The same run again, which changes nothing of the deployment, and what people are told of it."""
+    champion = project.folder / "storage" / "deployments" / "tiny" / "champion.json"
+    before = champion.read_bytes()
     told: list[str] = []
     run = run_locally(load_config(project.config), tell=told.append)
+    assert champion.read_bytes() == before
+    return run, told
+
+
+def test_second_run_trains_nothing_and_says_so(second: tuple[LocalRun, list[str]]) -> None:
+    run, told = second
     assert made_anew(run) == set()
     reused = [step.title for step in run.steps if step.reused]
     assert len(reused) == 12, "two datasets, five jobs, five evaluations"
     assert any(line.startswith("finetune mini [slots+urgency]: reused") for line in told)
+
+
+def test_second_run_deploys_nothing_and_says_so(second: tuple[LocalRun, list[str]]) -> None:
+    run, told = second
+    titles = [step.title for step in run.steps]
+    assert "keep champion tiny" in titles
+    assert not any(title.startswith(("deploy", "smoke")) for title in titles)
+    assert any(line.strip().startswith("nothing new; served still: ") for line in told)
+    decision, reason = verdict(run)
+    assert decision.endswith(" is served already")
+    assert reason.strip().startswith("nothing new: the best system")
 
 
 def test_changed_seed_makes_everything_anew(first: subprocess.CompletedProcess[str], project: Project) -> None:

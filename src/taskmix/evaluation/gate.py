@@ -16,6 +16,7 @@ from taskmix.evaluation.champion import check_champion
 from taskmix.evaluation.checks import Check, check_calibration, check_latency, check_minimum
 from taskmix.evaluation.evaluate import LoadModel
 from taskmix.evaluation.lineage import GATE_FILE, write_lineage
+from taskmix.evaluation.novelty import nothing_new
 from taskmix.evaluation.regression import check_regression
 from taskmix.evaluation.report.model import Report, read_report
 from taskmix.modeling.bundle import load_model
@@ -30,6 +31,8 @@ class Verdict(Section):
     accepted: bool
     system: str
     """The best system, which may be deployed or not."""
+    nothing_new: bool = False
+    """The best system is what is served already, so it was not judged and need not be deployed: not accepted either."""
     reasons: tuple[str, ...]
     """Every check in one sentence, the failed ones first."""
     checks: tuple[Check, ...]
@@ -72,13 +75,15 @@ def decide(report: str, *, load: LoadModel = load_model) -> Verdict:
     """
     content = read_report(report)
     champion = read_champion(content)
-    case = Case(content, champion, load)
-    checks = [check for rule in RULES for check in rule(case)]
+    idle = nothing_new(content, champion)
+    checks = [] if idle else [check for rule in RULES for check in rule(Case(content, champion, load))]
     ordered = sorted(checks, key=lambda check: check.passed)
+    told = [f"{'passed' if check.passed else 'FAILED'} {check.rule}: {check.evidence}" for check in ordered]
     verdict = Verdict(
-        accepted=all(check.passed for check in checks),
+        accepted=not idle and all(check.passed for check in checks),
         system=content.best.name,
-        reasons=tuple(f"{'passed' if check.passed else 'FAILED'} {check.rule}: {check.evidence}" for check in ordered),
+        nothing_new=idle is not None,
+        reasons=tuple([idle] if idle else told),
         checks=tuple(checks),
         champion=champion.name if champion else None,
         report=report,
@@ -86,8 +91,17 @@ def decide(report: str, *, load: LoadModel = load_model) -> Verdict:
     uri = storage.join(content.config.storage, "runs", content.run, GATE_FILE)
     storage.write_json(uri, verdict.model_dump(mode="json"), replace=True)
     write_lineage(report)
-    log.info("gate accepted=%s system=%s", verdict.accepted, verdict.system)
+    log.info("gate accepted=%s nothing_new=%s system=%s", verdict.accepted, verdict.nothing_new, verdict.system)
     return verdict
+
+
+def read_verdict(report: str) -> Verdict:
+    """The verdict on the run of a report.
+
+    Raises:
+        NotFound: the gate has not decided.
+    """
+    return Verdict.model_validate(storage.read_json(storage.join(report.rpartition("/")[0], GATE_FILE)))
 
 
 def read_champion(report: Report) -> SystemRecord | None:
