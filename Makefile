@@ -1,6 +1,6 @@
 # What a newcomer types. `.venv` is made and filled on demand, and again when pyproject.toml or requirements.lock changes.
 .DEFAULT_GOAL := help
-.PHONY: help run test check pipeline-submit images manifests-check lock clean
+.PHONY: help run test check pipeline-submit images test-images manifests-check lock clean
 .DELETE_ON_ERROR:
 
 CONFIG ?= configs/quickstart.yaml
@@ -33,6 +33,9 @@ pipeline-submit: $(INSTALLED) ## run it on Kubeflow (CONFIG=configs/..., ARGS="-
 
 images: ## build the images train and serve with docker, podman or buildah (PREFIX=, TAG=, BUILD_ARGS=, PIP_CONF=, ENGINE=)
 	./images/build
+
+test-images: $(INSTALLED) ## build both images here and run them: the graph, a prediction, a killed training (10 minutes, 8 GB; KEEP=folder)
+	TASKMIX_TEST_IMAGES=$(or $(KEEP),1) $(BIN)/pytest tests/containers $(ARGS)
 
 manifests-check: $(INSTALLED) ## build the manifests' overlays and check every object against a real API server and schemas
 	$(BIN)/pytest tests/manifests
