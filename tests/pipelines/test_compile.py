@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
+from google.protobuf import json_format
+from kfp.kubernetes import kubernetes_executor_config_pb2
+from kfp.pipeline_spec import pipeline_spec_pb2
 
 from taskmix.config.load import load_config
 from taskmix.config.plan import make_plan
@@ -132,6 +135,36 @@ def test_long_steps_are_retried_and_others_are_not(config: Config, tmp_path: Pat
     retried = {name for name, task in tasks.items() if "retryPolicy" in task}
     assert {re.sub(r"-\d+$", "", name) for name in retried} == {"ingest", "finetune"}
     assert tasks["finetune"]["retryPolicy"]["maxRetryCount"] == 2
+
+
+def test_every_step_gets_the_keys_of_the_secrets_by_name(config: Config, tmp_path: Path) -> None:
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    _, spec, platform = compiled(config.model_copy(update={"environment_from": {"taskmix-s3": keys}}), tmp_path)
+    assert platform.keys() == spec["deploymentSpec"]["executors"].keys()
+    for placed in platform.values():
+        (secret,) = placed["secretAsEnv"]
+        assert secret["secretName"] == "taskmix-s3"
+        assert secret["keyToEnv"] == [{"envVar": key, "secretKey": key} for key in keys]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_compiled_pipeline_is_what_kfp_publishes(path: Path, tmp_path: Path) -> None:
+    config = load_config(path, overrides=[*CLUSTER, "environment_from={taskmix-s3: [AWS_ACCESS_KEY_ID]}"])
+    _, spec, platform = compiled(config, tmp_path)
+    read = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())  # refuses unknown fields and wrong types
+    assert read.deployment_spec["executors"].keys() == platform.keys()
+    for placed in platform.values():
+        json_format.ParseDict(placed, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_no_step_installs_or_fetches_anything(path: Path, tmp_path: Path) -> None:
+    _, spec, _ = compiled(load_config(path, overrides=CLUSTER), tmp_path)
+    for executor in spec["deploymentSpec"]["executors"].values():
+        container = executor["container"]
+        command = " ".join([*container["command"], *container.get("args", [])])
+        assert not re.search(r"\b(pip3?|uv|conda|apt-get|apt|curl|wget|git)\b", command), command
+        assert container["command"][-1].count("def ") == 1, "the step's own function, without helpers of KFP"
 
 
 def test_served_step_runs_in_the_image_for_serving(config: Config, tmp_path: Path) -> None:

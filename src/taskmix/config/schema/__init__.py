@@ -24,7 +24,15 @@ from taskmix.config.schema.datasets import (
 from taskmix.config.schema.decoders import DecoderArchitecture, DecoderModel, DecoderRecipe, Lora
 from taskmix.config.schema.evaluation import Evaluation, Gate, Measurement, PinnedExample, Reference, ReportSection
 from taskmix.config.schema.models import Architecture, EncoderModel, EncoderRecipe, LinearModel, ModelConfig
-from taskmix.config.schema.placement import Deployment, Hardware, Images, Replicas, Toleration
+from taskmix.config.schema.placement import (
+    Deployment,
+    Hardware,
+    Images,
+    KubernetesName,
+    Replicas,
+    Toleration,
+    VariableName,
+)
 from taskmix.config.schema.schedule import Schedule
 from taskmix.config.schema.section import Name, Positive, Section, Share
 from taskmix.config.schema.tasks import ClassificationTask, PromptTemplate, SlotFillingTask, TaskConfig
@@ -95,4 +103,7 @@ class Config(Section):
     """Published scores, shown beside ours and marked with their source; nothing is computed of them."""
     deployment: Deployment = Deployment()
     images: Images | None = None
+    environment_from: dict[KubernetesName, tuple[VariableName, ...]] = {}
+    """Kubernetes Secret, in the namespace where steps run, to those of its keys that every step gets as environment
+    variables: S3's, an API's. The local runner ignores it: there the environment is yours."""
     schedule: Schedule | None = None

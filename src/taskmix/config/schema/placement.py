@@ -11,6 +11,8 @@ from taskmix.config.schema.section import Name, Section, Share
 
 KubernetesName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 """A DNS label: what Kubernetes allows as the name of a namespace, a service account or a runtime."""
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+"""An environment variable's name."""
 
 
 class Toleration(Section):
