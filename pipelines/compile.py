@@ -34,8 +34,8 @@ def compile_for_cluster(config: Config, *, output: Path, source: str = "configur
     def place(task: dsl.PipelineTask, *, step: str, hardware: str | None, keys: Keys) -> None:
         if step in RETRIED:
             task.set_retry(RETRIES, backoff_duration="60s", backoff_factor=2.0, backoff_max_duration="600s")
-        for secret, keys in config.environment_from.items():
-            kubernetes.use_secret_as_env(task, secret_name=secret, secret_key_to_env={key: key for key in keys})
+        for name, variables in config.environment_from.items():
+            kubernetes.use_secret_as_env(task, secret_name=name, secret_key_to_env={each: each for each in variables})
         if hardware is not None:
             place_on(task, config.hardware[hardware])
         for variable, secret in keys.items():

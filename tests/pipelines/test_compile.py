@@ -100,7 +100,9 @@ def test_hardware_profile_becomes_resources_and_placement(config: Config, tmp_pa
         for name, executor in spec["deploymentSpec"]["executors"].items()
         if "accelerator" in executor["container"].get("resources", {})
     }
-    assert len(encoders) == 2, "three encoder jobs share how they are trained, and how they are evaluated"
+    assert len(encoders) == 3, (
+        "encoder jobs share how they are trained and how they are evaluated; the gate asks them too"
+    )
     for name, resources in encoders.items():
         assert resources["accelerator"] == {
             "count": "1",
