@@ -11,8 +11,10 @@ from typing import Annotated
 
 import typer
 
+from taskmix.cli.bill import print_bill
 from taskmix.cli.options import ConfigArgument, SetOption, StorageOption, read_config
 from taskmix.cli.runs import RunArgument, RunStorageOption, run_uri
+from taskmix.config.plan import make_plan
 from taskmix_pipelines import cluster_commands, schedule_commands
 from taskmix_pipelines.options import need_kfp
 
@@ -28,12 +30,22 @@ def register(app: typer.Typer) -> None:
     app.add_typer(schedule_commands.schedule, name="schedule")
 
 
-def run(config: ConfigArgument, overrides: SetOption = None, storage: StorageOption = None) -> None:
+def run(
+    config: ConfigArgument,
+    overrides: SetOption = None,
+    storage: StorageOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Ask, train and write nothing: print the bill of the API models.")
+    ] = False,
+) -> None:
     """Run the whole pipeline on this machine; what is already on storage is reused.
 
     Exit code 1: a step failed. 130: stopped by Ctrl-C; run again to go on from what was finished.
     """
     checked = read_config(config, overrides=overrides, storage=storage)
+    if dry_run:
+        print_bill(make_plan(checked))
+        return
     need_kfp("run")
     from taskmix_pipelines.ending import tell_ending
     from taskmix_pipelines.local import RunStopped, run_locally

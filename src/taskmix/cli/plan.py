@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from taskmix.cli.options import ConfigArgument, SetOption, StorageOption, read_config
+from taskmix.cli.tables import make_console, make_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from taskmix.config.plan import Job, Plan
     from taskmix.config.schema import DatasetConfig, Hardware, ModelConfig
 
-_WIDTH_OF_A_PIPE = 160
-"""Columns where the output is no terminal; arbitrary, wide enough that no cell of our configurations breaks."""
 _STYLES = {"done": "green", "half": "yellow", "to do": "default", "unknown": "yellow"}
 
 
@@ -26,15 +24,13 @@ def plan(config: ConfigArgument, overrides: SetOption = None, storage: StorageOp
 
     Works without a network and without credentials too: what cannot be looked up is said to be unknown.
     """
-    from rich.console import Console
-
     from taskmix.cli.standing import dataset_standings, job_standings
     from taskmix.config.plan import make_plan
 
     made = make_plan(read_config(config, overrides=overrides, storage=storage))
     datasets = dataset_standings(made)
     jobs = job_standings(made, datasets=datasets)
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE)
+    console = make_console()
     console.print(f"[bold]{made.config.name}[/bold], seed {made.config.seed}, storage {made.config.storage}")
     console.print(_dataset_table(made, datasets))
     console.print(_job_table(made, jobs))
@@ -45,23 +41,13 @@ def plan(config: ConfigArgument, overrides: SetOption = None, storage: StorageOp
         console.print(line)
 
 
-def _table(title: str, *columns: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
 def _state(standing: Standing, *, done: str) -> str:
     words = done if standing.state == "done" else "half trained" if standing.state == "half" else standing.state
     return f"[{_STYLES[standing.state]}]{words}[/]"
 
 
 def _dataset_table(plan: Plan, standings: Mapping[str, Standing]) -> Table:
-    table = _table("Datasets", "name", "format", "source", "tasks", "on storage")
+    table = make_table("Datasets", "name", "format", "source", "tasks", "on storage")
     for name, dataset in plan.config.datasets.items():
         tasks = ", ".join(plan.dataset_slice(name).tasks) or "none: not used"
         table.add_row(name, dataset.format, _source(dataset), tasks, _state(standings[name], done="ingested"))
@@ -75,7 +61,7 @@ def _source(dataset: DatasetConfig) -> str:
 
 
 def _job_table(plan: Plan, standings: Mapping[Job, Standing]) -> Table:
-    table = _table(
+    table = make_table(
         f"Jobs ({len(plan.jobs)}, each trained once)", "model", "tasks", "made of", "hardware", "systems", "on storage"
     )
     for job in plan.jobs:
@@ -104,14 +90,14 @@ def _made_of(model: ModelConfig) -> str:
 
 
 def _system_table(plan: Plan) -> Table:
-    table = _table("Systems (model / grouping)", "system", "jobs", "models to serve")
+    table = make_table("Systems (model / grouping)", "system", "jobs", "models to serve")
     for system in plan.systems:
         table.add_row(system.name, ", ".join(job.name for job in system.jobs), str(len(system.jobs)))
     return table
 
 
 def _hardware_table(plan: Plan) -> Table:
-    table = _table(
+    table = make_table(
         "Hardware (of the cluster; a local run takes what is there)", "name", "takes", "node", "USD/h", "jobs"
     )
     for name, hardware in plan.config.hardware.items():

@@ -19,7 +19,7 @@ from taskmix.modeling.api.endpoint import FAULTS_OF_THE_TEXT, Attempts, Endpoint
 from taskmix.modeling.api.paid import PaidAnswers, request_hash
 from taskmix.modeling.api.reading import read_answers
 from taskmix.modeling.api.reply import Reply
-from taskmix.modeling.api.request import Dialect, Question, first_dialect, make_body, make_question
+from taskmix.modeling.api.request import Dialect, Question, first_dialect, make_body, make_question, room_for_text
 from taskmix.modeling.api.spending import Spending, most_usd
 from taskmix.modeling.bundle import BundleCard
 from taskmix.modeling.prompts import PromptSet, read_prompts
@@ -57,6 +57,7 @@ class ApiAnswerer:
         limit_usd = settings.spending_limit_usd if paid.keeps else None
         self.spending = Spending(limit_usd=limit_usd, spent_usd=paid.spent_usd, limited=f"job {job}")
         self._prompts = prompts.prompts
+        self._rooms = [room_for_text(prompt, settings=settings) for prompt in self._prompts]
         self._given: dict[str, Reply] = {}
         self._endpoint = Endpoint(settings, key=key_of(settings))
         self._dialect, self._lock = first_dialect(settings), threading.Lock()
@@ -81,7 +82,7 @@ class ApiAnswerer:
         asked = known_tasks(tasks, heads=self.heads)
         chosen = [index for index, prompt in enumerate(self._prompts) if set(prompt.tasks) & set(asked)]
         questions = {
-            (index, text): make_question(self._prompts[index], text, settings=self.settings)
+            (index, text): make_question(self._prompts[index], text, room=self._rooms[index])
             for text in dict.fromkeys(texts)
             for index in chosen
         }

@@ -79,9 +79,8 @@ class Question:
     shown: ShownText
 
 
-def make_question(prompt: TaskPrompt, text: str, *, settings: ApiModel) -> Question:
-    """A text, cut in its middle as far as `max_prompt_characters` needs."""
-    room = room_for_text(prompt, settings=settings)
+def make_question(prompt: TaskPrompt, text: str, *, room: int) -> Question:
+    """A text, cut in its middle where it has more characters than `room`, which `room_for_text` tells."""
     if len(text) <= room:
         return Question(prompt, text, show_whole(text))
     return Question(prompt, text, cut_middle(text, characters=room - len(GAP)))
