@@ -1,6 +1,6 @@
 # What a newcomer types. `.venv` is made and filled on demand, and again when pyproject.toml or requirements.lock changes.
 .DEFAULT_GOAL := help
-.PHONY: help run test check pipeline-submit images test-images manifests-check lock clean
+.PHONY: help run paper-mini test check pipeline-submit images test-images manifests-check lock clean
 .DELETE_ON_ERROR:
 
 CONFIG ?= configs/quickstart.yaml
@@ -18,6 +18,10 @@ help: ## this list
 
 run: $(INSTALLED) ## the whole pipeline on generated data, in minutes (CONFIG=configs/... for another, ARGS=... for more options)
 	$(BIN)/taskmix run $(CONFIG) $(ARGS)
+
+paper-mini: $(INSTALLED) ## the paper's whole matrix with small models, its endpoint on this machine (ARGS=... for more options)
+	@$(BIN)/python tests/doubles/chat_server.py --port 8377 & endpoint=$$!; trap "kill $$endpoint" EXIT; \
+	$(BIN)/taskmix run configs/paper-mini.yaml $(ARGS)
 
 test: $(INSTALLED) ## every test (ARGS="tests/config -k nearest" for some of them)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)

@@ -39,7 +39,7 @@ def compiled(config: Config, folder: Path) -> tuple[str, dict[str, Any], dict[st
 
 
 def test_no_configuration_is_left_out() -> None:
-    assert len(CONFIGS) == 4
+    assert len(CONFIGS) == 5
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
