@@ -62,6 +62,10 @@ class TrainingRecord(Section):
     parameters: int
     """Weights of the model, frozen ones too."""
     precision: str = "fp32"
+    tokens_per_s: float | None = None
+    """Of all processes together, padding not counted; null where nothing counted them."""
+    peak_memory_gib: float | None = None
+    """Of the first process: of its GPU, or of the host where there is none."""
     history: tuple[EpochRecord, ...] = ()
 
 

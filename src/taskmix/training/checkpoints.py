@@ -2,7 +2,12 @@
 
 The Trainer writes checkpoints into a local folder; each is published below `<job>/checkpoints/` as a write-once folder,
 so that one cut off in mid upload has no manifest and is never believed. Optimizer and random-number state are torch
-files, read by the Trainer with torch's `weights_only` loader, which runs no code; weights are safetensors.
+files, read with torch's `weights_only` loader, which runs no code (`training.zero` holds DeepSpeed to it); weights are
+safetensors.
+
+Several processes write one checkpoint. Those of the first node write into one folder; every other node publishes what
+only its processes have (shards, random-number states) as `shards-<step>/node-<k>/` before the first node publishes
+`checkpoint-<step>/`, so that a complete checkpoint has all its shards.
 """
 
 from __future__ import annotations
@@ -10,14 +15,18 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from taskmix import storage
+from taskmix.training.processes import ALONE, World, wait_for_all
 
 STATE_FILE = "trainer_state.json"
+PER_PROCESS = ("rng_state*", "global_step*/*")
+"""What each process writes of its own: random-number state, DeepSpeed's shards."""
 logger = logging.getLogger(__name__)
 
 
@@ -26,10 +35,12 @@ class PublishCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers
 
     Args:
         uri: `<job>/checkpoints`.
+        world: the processes that train.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, *, world: World) -> None:
         self._uri = uri
+        self._world = world
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -39,18 +50,43 @@ class PublishCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers
         return control
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Publish the checkpoint just written."""
-        if not state.is_world_process_zero:
-            return
+        """Publish the checkpoint just written, when every process has written its part."""
         assert args.output_dir is not None
         name = f"checkpoint-{state.global_step}"
+        written = Path(args.output_dir) / name
+        wait_for_all()
+        if self._world.node and not self._world.local_rank:
+            _publish_shards(written, storage.join(self._uri, _shards(name), f"node-{self._world.node}"))
+        wait_for_all()
+        if self._world.leads:
+            self._publish(written, best=state.best_model_checkpoint)
+        wait_for_all()
+
+    def _publish(self, written: Path, *, best: str | None) -> None:
+        name = written.name
         # The epoch's end may fall on a step already saved, then with the dev score known: the later one replaces it.
         storage.delete_prefix(storage.join(self._uri, name))
-        storage.publish(Path(args.output_dir) / name, storage.join(self._uri, name))
-        kept = {name, Path(state.best_model_checkpoint or name).name}
+        storage.publish(written, storage.join(self._uri, name))
+        kept = {name, Path(best or name).name}
         for old in checkpoint_names(self._uri):
             if old not in kept:
                 storage.delete_prefix(storage.join(self._uri, old))
+                storage.delete_prefix(storage.join(self._uri, _shards(old)))
+
+
+def _shards(checkpoint: str) -> str:
+    return checkpoint.replace("checkpoint-", "shards-")
+
+
+def _publish_shards(written: Path, uri: str) -> None:
+    """Publish what only this node's processes have written."""
+    with tempfile.TemporaryDirectory(prefix="taskmix-shards-") as name:
+        for path in (path for pattern in PER_PROCESS for path in written.glob(pattern)):
+            target = Path(name) / path.relative_to(written)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.hardlink_to(path)
+        storage.delete_prefix(uri)
+        storage.publish(Path(name), uri)
 
 
 def checkpoint_names(uri: str) -> list[str]:
@@ -59,29 +95,47 @@ def checkpoint_names(uri: str) -> list[str]:
     return sorted((name for name in found if name.startswith("checkpoint-")), key=lambda name: int(name.split("-")[1]))
 
 
-def restore_checkpoints(uri: str, folder: Path) -> Path | None:
+def restore_checkpoints(uri: str, folder: Path, *, world: World = ALONE) -> Path | None:
     """Fetch the newest complete checkpoint below `uri`, and the best one, into `folder`.
+
+    Args:
+        uri: `<job>/checkpoints`.
+        folder: of this node; its first process fetches, and the others wait.
+        world: the processes that train.
 
     Returns:
         The newest one's path, to resume from; None where there is none.
     """
     names = checkpoint_names(uri)
+    wait_for_all()  # nobody publishes before everybody has looked
     if not names:
         return None
-    newest = _fetch(storage.join(uri, names[-1]), folder / names[-1])
+    if not world.local_rank:
+        _restore(uri, folder, names=names)
+    wait_for_all()
+    if world.leads:
+        logger.info("resuming from=%s", storage.join(uri, names[-1]))
+    return folder / names[-1]
+
+
+def _restore(uri: str, folder: Path, *, names: list[str]) -> None:
+    newest = _fetch(uri, names[-1], folder)
     state = json.loads((newest / STATE_FILE).read_text(encoding="utf-8"))
     if state.get("best_model_checkpoint"):
         best = Path(state["best_model_checkpoint"]).name
         if best in names[:-1]:
-            _fetch(storage.join(uri, best), folder / best)
+            _fetch(uri, best, folder)
         # The Trainer records a local path, which was another folder's when the checkpoint was written.
         state["best_model_checkpoint"] = str(folder / best)
         (newest / STATE_FILE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-    logger.info("resuming from=%s", storage.join(uri, names[-1]))
-    return newest
 
 
-def _fetch(uri: str, target: Path) -> Path:
-    with storage.local_copy(uri) as source:
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("MANIFEST.json"))
+def _fetch(uri: str, name: str, folder: Path) -> Path:
+    """A checkpoint with the shards of all nodes."""
+    target = folder / name
+    others = {entry.key.split("/")[0] for entry in storage.list_objects(storage.join(uri, _shards(name)))}
+    parts = [storage.join(uri, name), *(storage.join(uri, _shards(name), node) for node in sorted(others))]
+    for part in parts:
+        with storage.local_copy(part) as source:
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("MANIFEST.json"), dirs_exist_ok=True)
     return target

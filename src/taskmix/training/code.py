@@ -15,7 +15,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DECIDING_PACKAGES = ("taskmix.data.", "taskmix.modeling.", "taskmix.training.")
 """Configuration enters the fingerprint by its values; storage, errors and progress decide no result."""
-NOT_DECIDING = frozenset({"taskmix.training.checkpoints", "taskmix.training.progress", "taskmix.training.code"})
+NOT_DECIDING = frozenset(
+    f"taskmix.training.{name}" for name in ("checkpoints", "code", "progress", "processes", "launch")
+)
 
 
 @cache
