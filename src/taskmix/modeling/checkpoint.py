@@ -10,7 +10,6 @@ from typing import Any
 
 from taskmix import storage
 from taskmix.errors import BundleError
-from taskmix.modeling.encoder import without_pooler
 
 WANTED_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
 """A checkpoint's configuration, tokenizer and weights; pickled weights (*.bin, *.pt) are never fetched."""
@@ -50,6 +49,13 @@ def load_backbone(folder: Path) -> Any:
     except (OSError, ValueError, KeyError) as error:
         raise BundleError(f"{folder}: transformers cannot load it as an encoder: {error}") from None
     return without_pooler(backbone)
+
+
+def without_pooler(backbone: Any) -> Any:
+    """The backbone without the pre-training pooler that BERT-like models carry: weights that no head of ours reads."""
+    if getattr(backbone, "pooler", None) is not None:
+        backbone.pooler = None
+    return backbone
 
 
 def checkpoint_version(checkpoint: str) -> str:

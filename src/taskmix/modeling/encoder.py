@@ -23,6 +23,7 @@ from taskmix.modeling.answers import Answer, ClassificationAnswer, SlotsAnswer, 
 from taskmix.modeling.backends import Backend, TorchBackend, compute_logits
 from taskmix.modeling.bundle import BundleCard
 from taskmix.modeling.calibration import softmax
+from taskmix.modeling.checkpoint import without_pooler
 from taskmix.modeling.tagging import OUTSIDE, best_tags, read_spans
 from taskmix.modeling.tokens import TokenizedText, load_tokenizer, tokenize
 from taskmix.modeling.windows import WindowRule, window_rule
@@ -201,13 +202,6 @@ def load_weights(module: nn.Module, path: Path) -> None:
         module.load_state_dict(load_file(path), strict=True)
     except RuntimeError as error:
         raise BundleError(f"{path}: does not hold the weights of this model: {error}") from None
-
-
-def without_pooler(backbone: Any) -> Any:
-    """The backbone without the pre-training pooler that BERT-like models carry: weights that no head of ours reads."""
-    if getattr(backbone, "pooler", None) is not None:
-        backbone.pooler = None
-    return backbone
 
 
 def pick_device(device: str) -> torch.device:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from taskmix.config.plan import JobSlice
@@ -19,21 +19,23 @@ from taskmix.data.mixture import Mixture, make_mixture
 from taskmix.data.schema import Split
 from taskmix.errors import TrainingError
 from taskmix.modeling.answers import TaskHead
-from taskmix.modeling.bundle import BundleCard, head_cards, installed_versions, write_card
+from taskmix.modeling.bundle import CARD_FILE, BundleCard, head_cards, installed_versions, write_card
 from taskmix.modeling.checkpoint import checkpoint_version
 from taskmix.storage import delete_prefix, fingerprint, is_complete, join, local_copy, publish
 from taskmix.training.code import code_version
+from taskmix.training.launch import is_first, launch, workers_wanted
 
 logger = logging.getLogger(__name__)
 
 
-def finetune(job: JobSlice, *, datasets: Sequence[str], storage: str) -> str:
+def finetune(job: JobSlice, *, datasets: Sequence[str], storage: str, processes: int | None = None) -> str:
     """Train `job` and publish its bundle, or find it done.
 
     Args:
         job: the model, the block's tasks and the seed.
         datasets: URIs of the ingested datasets that the tasks are asked of, in any order.
         storage: root of the run's storage.
+        processes: that train together on this node; null takes one a visible GPU, and one where there is none.
 
     Returns:
         The job's URI, `<storage>/jobs/<job>/<fingerprint>`; its bundle lies in `bundle/` below.
@@ -41,23 +43,54 @@ def finetune(job: JobSlice, *, datasets: Sequence[str], storage: str) -> str:
     Raises:
         TrainingError: there is nothing to train on, or training went wrong.
     """
-    with ExitStack() as stack:
-        loaded = {}
-        for uri in datasets:
-            dataset = load_dataset(stack.enter_context(local_copy(uri)))
-            loaded[dataset.name] = dataset
-        heads = job_heads(job, datasets=loaded)
-        uri = join(storage, "jobs", job.name, job_fingerprint(job, datasets=loaded))
+    with opened(datasets) as loaded:
+        uri = job_uri(job, datasets=loaded, storage=storage)
         bundle = join(uri, "bundle")
         if is_complete(bundle):
             logger.info("reused job=%s bundle=%s", job.name, bundle)
             return uri
-        with tempfile.TemporaryDirectory(prefix="taskmix-bundle-") as folder:
-            card = train_into(Path(folder), job, datasets=loaded, heads=heads, checkpoints=join(uri, "checkpoints"))
-            publish(Path(folder), bundle, about={"kind": "bundle", "job": job.name})
-    delete_prefix(join(uri, "checkpoints"))
-    logger.info("trained job=%s epochs=%.1f seconds=%.1f", job.name, card.training.epochs, card.training.seconds)
+    workers = workers_wanted(job, processes=processes)
+    if workers:
+        launch(job, datasets=datasets, storage=storage, processes=workers)
+    else:
+        train_and_publish(job, datasets=datasets, storage=storage)
     return uri
+
+
+def train_and_publish(job: JobSlice, *, datasets: Sequence[str], storage: str) -> None:
+    """Train `job` in this process, which may be one of several; the first of them publishes.
+
+    Raises:
+        TrainingError: there is nothing to train on, or training went wrong.
+    """
+    with opened(datasets) as loaded, tempfile.TemporaryDirectory(prefix="taskmix-bundle-") as name:
+        uri, folder = job_uri(job, datasets=loaded, storage=storage), Path(name)
+        heads = job_heads(job, datasets=loaded)
+        card = train_into(folder, job, datasets=loaded, heads=heads, checkpoints=join(uri, "checkpoints"))
+        if (folder / CARD_FILE).is_file():
+            publish(folder, join(uri, "bundle"), about={"kind": "bundle", "job": job.name})
+            delete_prefix(join(uri, "checkpoints"))
+            logger.info(
+                "trained job=%s epochs=%.1f seconds=%.1f", job.name, card.training.epochs, card.training.seconds
+            )
+
+
+@contextmanager
+def opened(uris: Sequence[str]) -> Iterator[dict[str, Dataset]]:
+    """The datasets at `uris`, by name, while the context lasts."""
+    with ExitStack() as stack:
+        loaded = [load_dataset(stack.enter_context(local_copy(uri))) for uri in uris]
+        yield {dataset.name: dataset for dataset in loaded}
+
+
+def job_uri(job: JobSlice, *, datasets: Mapping[str, Dataset], storage: str) -> str:
+    """Where `job` on these datasets lies.
+
+    Raises:
+        TrainingError: a dataset that a task is asked of was not given.
+    """
+    job_heads(job, datasets=datasets)
+    return join(storage, "jobs", job.name, job_fingerprint(job, datasets=datasets))
 
 
 def train_into(
@@ -68,7 +101,10 @@ def train_into(
     heads: dict[str, TaskHead],
     checkpoints: str,
 ) -> BundleCard:
-    """Train `job` and write its bundle into the local `folder`; returns the card."""
+    """Train `job` and write its bundle into the local `folder`; returns the card.
+
+    Of several processes that train together, the first writes; in the others `folder` stays without a card.
+    """
     train = job_mixture(job, datasets=datasets, split="train")
     dev = job_mixture(job, datasets=datasets, split="dev")
     if not len(train):
@@ -92,6 +128,11 @@ def train_into(
 
             untuned = prepare_untuned(job, train=train.rows, dev=dev.rows, heads=heads, folder=folder)
             temperatures, thresholds, record = untuned.temperatures, untuned.rejection_thresholds, untuned.record
+        case DecoderModel():
+            from taskmix.training.decoder import fit_decoder
+
+            decoder = fit_decoder(folder, job, train=train, dev=dev, heads=heads, checkpoints=checkpoints)
+            temperatures, thresholds, record = dict.fromkeys(heads, 1.0), {}, decoder.record
         case ApiModel():
             from taskmix.modeling.prompts import write_prompts
             from taskmix.training.api import UNTRAINED, draw_prompts
@@ -107,7 +148,8 @@ def train_into(
         training=record,
         versions=installed_versions(),
     )
-    write_card(card, folder)
+    if is_first():
+        write_card(card, folder)
     return card
 
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+import transformers
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerControl, TrainingArguments
@@ -160,6 +161,7 @@ def train(trainer: PlannedTrainer, *, folder: Path, checkpoints: str) -> Trainin
         folder: the Trainer's own; checkpoints are fetched into it.
         checkpoints: URI below which checkpoints lie.
     """
+    transformers.utils.logging.disable_progress_bar()
     resume = restore_checkpoints(checkpoints, folder, world=current_world())
     started = time.monotonic()
     first = _steps_done(resume)

@@ -57,8 +57,8 @@ def collate_packed(examples: Sequence[PromptedAnswer], weights: Sequence[float])
 
     Returns:
         The arguments of `packed_loss`: `input_ids` and `position_ids` (1, tokens) int64, `lengths` the tokens of each
-        example, `predicting` (answer tokens,) int64 the places whose logits predict an answer's token, `targets`
-        (answer tokens,) int64 those tokens, `target_weights` (answer tokens,) float32.
+        example and `answer_lengths` of each answer, `predicting` (answer tokens,) int64 the places whose logits predict
+        an answer's token, `targets` (answer tokens,) int64 those tokens, `target_weights` (answer tokens,) float32.
     """
     lengths = tuple(len(example) for example in examples)
     offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
@@ -75,6 +75,7 @@ def collate_packed(examples: Sequence[PromptedAnswer], weights: Sequence[float])
         "input_ids": _row(ids).unsqueeze(0),
         "position_ids": _row([np.arange(length) for length in lengths]).unsqueeze(0),
         "lengths": lengths,
+        "answer_lengths": tuple(len(example.answer_ids) for example in examples),
         "predicting": _row(predicting),
         "targets": _row([example.answer_ids for example in examples]),
         "target_weights": torch.from_numpy(np.concatenate(shares)),
@@ -121,7 +122,16 @@ def packed_loss(model: Any, row: dict[str, Any]) -> Tensor:
     The mean is taken within an example first, so that an answer of thirty tokens (slots) counts as much as one of three
     (a label).
     """
-    logits_NV = answer_logits(model, row)
-    losses_N = nn.functional.cross_entropy(logits_NV.float(), row["targets"], reduction="none")
-    loss: Tensor = (losses_N * row["target_weights"]).sum()
+    loss: Tensor = (_token_losses(model, row) * row["target_weights"]).sum()
     return loss
+
+
+def example_losses(model: Any, row: dict[str, Any]) -> Tensor:
+    """The mean cross-entropy of each answer of a row, (examples,) float32."""
+    parts = torch.split(_token_losses(model, row), list(row["answer_lengths"]))
+    return torch.stack([part.mean() for part in parts])
+
+
+def _token_losses(model: Any, row: dict[str, Any]) -> Tensor:
+    logits_NV = answer_logits(model, row)
+    return nn.functional.cross_entropy(logits_NV.float(), row["targets"], reduction="none")

@@ -48,7 +48,7 @@ ALONE = World()
 def current_world() -> World:
     """The world that a launcher's variables tell of (those of torchrun)."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "GROUP_RANK")
-    if "RANK" not in os.environ:
+    if "TORCHELASTIC_RUN_ID" not in os.environ:  # a cluster sets RANK too, to the node's
         return ALONE
     return World(*(int(os.environ.get(name, default)) for name, default in zip(names, "0100", strict=True)))
 

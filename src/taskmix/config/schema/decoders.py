@@ -53,6 +53,10 @@ class DecoderRecipe(Section):
     clip_norm: float = Field(1.0, gt=0)
     tokens_per_batch: Positive = 16384
     """Budget of one optimizer step, prompts and answers, over all processes."""
+    tokens_per_forward: Positive | None = None
+    """Most tokens of one forward pass of one process (a longer single example aside): with less than its share of
+    `tokens_per_batch`, gradients add up over several passes. What to lower when memory is short; null takes the share
+    whole."""
     max_tokens: int = Field(1024, ge=16)
     """Of a prompt: longer texts are cut in their middle. The answer comes on top and is never cut."""
     temperature: float = Field(1.0, gt=0)

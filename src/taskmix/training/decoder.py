@@ -1,0 +1,255 @@
+"""Fine-tuning a decoder on prompts with answers: full or LoRA, in one process or in many, with DeepSpeed's ZeRO or not.
+
+The loop is `training.loop`'s. Here are a decoder's examples, its loss on answers only (`training.packing`), its dev
+scores, and the way from the best checkpoint to whole weights (`training.consolidation`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Set
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import TrainingArguments, set_seed
+
+from taskmix.config.plan import JobSlice
+from taskmix.config.schema import DecoderModel, DecoderRecipe
+from taskmix.data.mixture import Mixture
+from taskmix.errors import TrainingError
+from taskmix.modeling.answers import TaskHead
+from taskmix.modeling.bundle import TrainingRecord
+from taskmix.modeling.prompt_tokens import PromptTokens
+from taskmix.modeling.prompts import PromptSet, make_prompts, write_prompts
+from taskmix.training.batches import BatchPlan, pack_epoch, split_to_count
+from taskmix.training.consolidation import probe_logits, probe_row, verify_weights, write_weights
+from taskmix.training.decoder_build import add_lora, build_decoder, recompute_activations
+from taskmix.training.loop import (
+    Course,
+    Objective,
+    PlannedLoader,
+    PlannedTrainer,
+    training_arguments,
+    use_bf16,
+)
+from taskmix.training.loop import train as run
+from taskmix.training.packing import example_losses, packed_loss
+from taskmix.training.processes import World, current_world, node_folder, sum_over_all, wait_for_all
+from taskmix.training.prompted import PromptedMixture, WeightedPlan
+from taskmix.training.zero import connect, zero_config
+
+END_OF_RATE = 0.1
+"""Share of the peak learning rate that the cosine ends at (Touvron et al. 2023, arXiv 2302.13971, section 2.3)."""
+
+
+@dataclass(frozen=True)
+class TrainedDecoder:
+    """What fine-tuning a decoder comes to.
+
+    Attributes:
+        module: the whole model on the CPU, as loaded back from the bundle; null but in the first process.
+        tokenizer: its tokenizer.
+        prompts: what it was asked in training, and is to be asked from now on.
+        record: how training went.
+    """
+
+    module: Any
+    tokenizer: Any
+    prompts: PromptSet
+    record: TrainingRecord
+
+
+def fit_decoder(
+    folder: Path, job: JobSlice, *, train: Mixture, dev: Mixture, heads: dict[str, TaskHead], checkpoints: str
+) -> TrainedDecoder:
+    """Fine-tune the decoder of `job` and write weights, tokenizer and prompts into `folder` (in the first process).
+
+    A run that died goes on from its newest checkpoint, to the same weights.
+
+    Args:
+        folder: the bundle's.
+        job: model, recipe, tasks and seed.
+        train: the rows to learn from.
+        dev: the rows that choose the best epoch.
+        heads: task to its label space.
+        checkpoints: URI below which checkpoints lie.
+
+    Raises:
+        TrainingError: the loss is not finite, the recipe does not fit the model, or the weights written are not those
+            trained.
+        BundleError: the pretrained checkpoint cannot be loaded.
+    """
+    assert isinstance(job.model, DecoderModel)
+    model, started = job.model, time.monotonic()
+    args = decoder_arguments(model.recipe, seed=job.seed)  # connects the processes, so it comes first
+    prompts = make_prompts(heads, specs=job.tasks, joint=model.answers == "joint")
+    texts = [row.text for row in train.rows]
+    build = partial(build_decoder, model, prompts=prompts, heads=heads, texts=texts, bf16=args.bf16)
+    set_seed(job.seed)
+    module, tokenizer = build()
+    asker = PromptTokens(tokenizer, prompts=prompts, max_tokens=model.recipe.max_tokens, chat=model.chat, tuned=True)
+    mixture, dev_mixture = (PromptedMixture(rows, asker=asker, heads=heads) for rows in (train, dev))
+    with node_folder(current_world()) as scratch:
+        args.output_dir = str(scratch)
+        course = decoder_course(job, mixture=mixture, checkpoints=checkpoints)
+        args.warmup_steps = round(model.recipe.warmup_fraction * course.steps_per_epoch * model.recipe.epochs)
+        if model.recipe.gradient_checkpointing:
+            recompute_activations(module)
+        trained = add_lora(module, model.recipe.lora) if model.tuning == "lora" else module
+        objective = decoder_objective(model.recipe, dev=dev_mixture, device=args.device)
+        trainer = PlannedTrainer(trained, args=args, course=course, objective=objective)
+        record = run(trainer, folder=scratch, checkpoints=checkpoints)
+        row = probe_row(mixture.examples)
+        expected_NV = probe_logits(trainer.model, row, device=args.device)
+        whole = None
+        if current_world().leads:
+            best = Path(trainer.state.best_model_checkpoint or scratch)
+            write_weights(whole_model(model, best, build=partial(_rebuild, build, seed=job.seed)), folder)
+            whole = verify_weights(folder, row=row, expected_NV=expected_NV)
+            tokenizer.save_pretrained(folder)
+            write_prompts(prompts, folder)
+        wait_for_all()
+    return TrainedDecoder(whole, tokenizer, prompts, record.model_copy(update={"seconds": time.monotonic() - started}))
+
+
+def decoder_arguments(recipe: DecoderRecipe, *, seed: int) -> TrainingArguments:
+    """The recipe in the Trainer's words; DeepSpeed is set up where the recipe asks for it."""
+    passes = step_passes(recipe, world=current_world())
+    special: dict[str, Any] = {
+        "lr_scheduler_type": "cosine_with_min_lr",
+        "lr_scheduler_kwargs": {"min_lr_rate": END_OF_RATE},
+        "gradient_accumulation_steps": passes,
+        "per_device_train_batch_size": 1,
+        "ddp_find_unused_parameters": False,
+    }
+    if recipe.deepspeed:
+        connect()
+        special["deepspeed"] = zero_config(recipe, bf16=use_bf16(recipe.precision), passes=passes)
+    args = training_arguments(recipe, seed=seed, folder=Path(), **special)
+    # Told to the constructor, it would insist that checkpoints are written by epochs too.
+    args.load_best_model_at_end = True
+    return args
+
+
+def step_passes(recipe: DecoderRecipe, *, world: World) -> int:
+    """Forward passes of each process in one optimizer step."""
+    share = -(-recipe.tokens_per_batch // world.size)
+    return -(-share // min(share, recipe.tokens_per_forward or share))
+
+
+def decoder_course(job: JobSlice, *, mixture: PromptedMixture, checkpoints: str) -> Course:
+    """The packed batches of `job`.
+
+    Raises:
+        TrainingError: no row makes an example.
+    """
+    assert isinstance(job.model, DecoderModel)
+    recipe, world = job.model.recipe, current_world()
+    if not len(mixture):
+        raise TrainingError(
+            f"job {job.name}: no row of train has labels of all tasks of a prompt; "
+            f"set models.{job.model_name}.answers to separate"
+        )
+    passes = step_passes(recipe, world=world)
+    plan = BatchPlan(
+        mixture.lengths,
+        sizes=mixture.sizes,
+        epochs=recipe.epochs,
+        tokens_per_batch=recipe.tokens_per_batch,
+        temperature=recipe.temperature,
+        seed=job.seed,
+        cut=pack_epoch,
+        passes=passes,
+        processes=world.size,
+        process=world.rank,
+    )
+    steps = len(plan) // passes
+    return Course(
+        name=job.name,
+        loader=PlannedLoader(
+            mixture,
+            batch_sampler=WeightedPlan(plan),
+            collate_fn=mixture.collate,
+            pin_memory=torch.cuda.is_available(),
+        ),
+        passes=passes,
+        tokens_per_step=float(mixture.lengths.sum()) / steps,
+        examples_per_step=len(mixture) / steps,
+        checkpoints=checkpoints,
+        patience=recipe.patience,
+    )
+
+
+def decoder_objective(recipe: DecoderRecipe, *, dev: PromptedMixture, device: torch.device) -> Objective:
+    """The loss on answers, the likelihood of dev's answers, and one learning rate."""
+    world = current_world()
+
+    def loss(model: Any, row: dict[str, Any]) -> Tensor:
+        return packed_loss(model, row) * world.size  # gradients are averaged over processes, and weights are shares
+
+    tokens = recipe.tokens_per_forward or recipe.tokens_per_batch // world.size
+    scores = partial(dev_likelihoods, dev=dev, tokens_per_forward=tokens, device=device, world=world)
+    return Objective(loss, scores, partial(one_rate, recipe=recipe))
+
+
+def one_rate(module: nn.Module, decayed: Set[str], *, recipe: DecoderRecipe) -> list[dict[str, Any]]:
+    """The optimizer's groups: weights that decay, and those that don't."""
+    weights = [(name, weight) for name, weight in module.named_parameters() if weight.requires_grad]
+    groups = [
+        {"params": [weight for name, weight in weights if name in decayed], "weight_decay": recipe.weight_decay},
+        {"params": [weight for name, weight in weights if name not in decayed], "weight_decay": 0.0},
+    ]
+    return [{**group, "lr": recipe.learning_rate} for group in groups if group["params"]]
+
+
+@torch.no_grad()
+def dev_likelihoods(
+    model: Any, *, dev: PromptedMixture, tokens_per_forward: int, device: torch.device, world: World
+) -> dict[str, float]:
+    """Prompt (its tasks joined by `+`) to the likelihood of a token of the right answers, in [0, 1].
+
+    The geometric mean over an answer's tokens and over examples: exp of minus the loss. It needs no generation, so it
+    can be had at every epoch, from weights that are spread over processes too.
+    """
+    totals = torch.zeros(2, len(dev.prompts), dtype=torch.float64, device=device)
+    if len(dev):
+        order = np.arange(len(dev))
+        packs = pack_epoch(dev.lengths, order, tokens_per_batch=tokens_per_forward, generator=np.random.default_rng(0))
+        packs = split_to_count(packs, count=-(-len(packs) // world.size) * world.size)
+        for pack in packs[world.rank :: world.size]:
+            row = dev.collate_plain(pack)
+            placed = {name: part.to(device) if isinstance(part, Tensor) else part for name, part in row.items()}
+            prompt_of = torch.from_numpy(dev.prompt_of[pack]).to(device)
+            losses = example_losses(model, placed).double()
+            totals[0].index_add_(0, prompt_of, losses)
+            totals[1].index_add_(0, prompt_of, torch.ones_like(losses))
+    losses_P, counts_P = sum_over_all(totals).cpu()
+    return {
+        "+".join(prompt.tasks): float(torch.exp(-losses_P[index] / counts_P[index]))
+        for index, prompt in enumerate(dev.prompts)
+        if counts_P[index] > 0
+    }
+
+
+def whole_model(model: DecoderModel, best: Path, *, build: Callable[[], Any]) -> Any:
+    """The model of the best checkpoint on the CPU, every weight whole, LoRA merged into the weights that it adapts."""
+    from transformers import AutoModelForCausalLM
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()  # transformers would spread what this process loads alone over all
+    if model.tuning != "lora":
+        return AutoModelForCausalLM.from_pretrained(best, use_safetensors=True, dtype="auto")
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(build(), str(best)).merge_and_unload()
+
+
+def _rebuild(build: Callable[[], tuple[Any, Any]], *, seed: int) -> Any:
+    """The model as it was before training, which LoRA's checkpoints leave out."""
+    set_seed(seed)
+    return build()[0]
