@@ -55,6 +55,9 @@ def connect() -> None:
     """
     import deepspeed
 
+    # Of use on CPUs only, compiled at first use; a compilation that is killed leaves a lock that later runs wait at for
+    # ever. Without it gloo does the same.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     torch.serialization.add_safe_globals(_checkpoint_classes())
     deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False)
