@@ -7,28 +7,30 @@ scores, and the way from the best checkpoint to whole weights (`training.consoli
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import TrainingArguments, set_seed
 
 from taskmix.config.plan import JobSlice
 from taskmix.config.schema import DecoderModel, DecoderRecipe
+from taskmix.data.dataset import Row
 from taskmix.data.mixture import Mixture
 from taskmix.errors import TrainingError
 from taskmix.modeling.answers import TaskHead
 from taskmix.modeling.bundle import TrainingRecord
 from taskmix.modeling.prompt_tokens import PromptTokens
-from taskmix.modeling.prompts import PromptSet, make_prompts, write_prompts
-from taskmix.training.batches import BatchPlan, pack_epoch, split_to_count
+from taskmix.modeling.prompts import make_prompts, write_prompts
+from taskmix.training.batches import BatchPlan, pack_epoch
 from taskmix.training.consolidation import probe_logits, probe_row, verify_weights, write_weights
 from taskmix.training.decoder_build import add_lora, build_decoder, recompute_activations
+from taskmix.training.decoder_dev import ask_bundle, fit_raw
+from taskmix.training.decoder_scores import answered_scores, likelihoods
 from taskmix.training.loop import (
     Course,
     Objective,
@@ -38,8 +40,8 @@ from taskmix.training.loop import (
     use_bf16,
 )
 from taskmix.training.loop import train as run
-from taskmix.training.packing import example_losses, packed_loss
-from taskmix.training.processes import World, current_world, node_folder, sum_over_all, wait_for_all
+from taskmix.training.packing import packed_loss
+from taskmix.training.processes import World, current_world, node_folder, release_memory
 from taskmix.training.prompted import PromptedMixture, WeightedPlan
 from taskmix.training.zero import connect, zero_config
 
@@ -49,33 +51,25 @@ END_OF_RATE = 0.1
 
 @dataclass(frozen=True)
 class TrainedDecoder:
-    """What fine-tuning a decoder comes to.
+    """What the card of a decoder's bundle says of its training; in the first process only."""
 
-    Attributes:
-        module: the whole model on the CPU, as loaded back from the bundle; null but in the first process.
-        tokenizer: its tokenizer.
-        prompts: what it was asked in training, and is to be asked from now on.
-        record: how training went.
-    """
-
-    module: Any
-    tokenizer: Any
-    prompts: PromptSet
+    temperatures: dict[str, float]
+    rejection_thresholds: dict[str, float]
     record: TrainingRecord
 
 
 def fit_decoder(
     folder: Path, job: JobSlice, *, train: Mixture, dev: Mixture, heads: dict[str, TaskHead], checkpoints: str
 ) -> TrainedDecoder:
-    """Fine-tune the decoder of `job` and write weights, tokenizer and prompts into `folder` (in the first process).
+    """Fine-tune the decoder of `job`, write weights, tokenizer and prompts into `folder`, and calibrate them on dev.
 
-    A run that died goes on from its newest checkpoint, to the same weights.
+    A run that died goes on from its newest checkpoint, to the same weights. Of several processes the first writes.
 
     Args:
         folder: the bundle's.
         job: model, recipe, tasks and seed.
         train: the rows to learn from.
-        dev: the rows that choose the best epoch.
+        dev: the rows that choose the best epoch and calibrate.
         heads: task to its label space.
         checkpoints: URI below which checkpoints lie.
 
@@ -85,36 +79,46 @@ def fit_decoder(
         BundleError: the pretrained checkpoint cannot be loaded.
     """
     assert isinstance(job.model, DecoderModel)
-    model, started = job.model, time.monotonic()
-    args = decoder_arguments(model.recipe, seed=job.seed)  # connects the processes, so it comes first
-    prompts = make_prompts(heads, specs=job.tasks, joint=model.answers == "joint")
+    settings, started = job.model, time.monotonic()
+    args = decoder_arguments(settings.recipe, seed=job.seed)  # connects the processes, so it comes first
+    prompts = make_prompts(heads, specs=job.tasks, joint=settings.answers == "joint")
     texts = [row.text for row in train.rows]
-    build = partial(build_decoder, model, prompts=prompts, heads=heads, texts=texts, bf16=args.bf16)
-    set_seed(job.seed)
-    module, tokenizer = build()
-    asker = PromptTokens(tokenizer, prompts=prompts, max_tokens=model.recipe.max_tokens, chat=model.chat, tuned=True)
-    mixture, dev_mixture = (PromptedMixture(rows, asker=asker, heads=heads) for rows in (train, dev))
+    build = partial(build_decoder, settings, prompts=prompts, heads=heads, texts=texts, bf16=args.bf16)
     with node_folder(current_world()) as scratch:
         args.output_dir = str(scratch)
+        set_seed(job.seed)
+        module, tokenizer = build()
+        asker = PromptTokens(
+            tokenizer, prompts=prompts, max_tokens=settings.recipe.max_tokens, chat=settings.chat, tuned=True
+        )
+        mixture = PromptedMixture(train.rows, asker=asker, heads=heads)
         course = decoder_course(job, mixture=mixture, checkpoints=checkpoints)
-        args.warmup_steps = round(model.recipe.warmup_fraction * course.steps_per_epoch * model.recipe.epochs)
-        if model.recipe.gradient_checkpointing:
-            recompute_activations(module)
-        trained = add_lora(module, model.recipe.lora) if model.tuning == "lora" else module
-        objective = decoder_objective(model.recipe, dev=dev_mixture, device=args.device)
-        trainer = PlannedTrainer(trained, args=args, course=course, objective=objective)
+        args.warmup_steps = round(settings.recipe.warmup_fraction * course.steps_per_epoch * settings.recipe.epochs)
+        objective = decoder_objective(settings, rows=dev.rows, asker=asker, heads=heads, device=args.device)
+        trainer = PlannedTrainer(prepare(module, settings), args=args, course=course, objective=objective)
         record = run(trainer, folder=scratch, checkpoints=checkpoints)
         row = probe_row(mixture.examples)
         expected_NV = probe_logits(trainer.model, row, device=args.device)
-        whole = None
-        if current_world().leads:
-            best = Path(trainer.state.best_model_checkpoint or scratch)
-            write_weights(whole_model(model, best, build=partial(_rebuild, build, seed=job.seed)), folder)
-            whole = verify_weights(folder, row=row, expected_NV=expected_NV)
-            tokenizer.save_pretrained(folder)
-            write_prompts(prompts, folder)
-        wait_for_all()
-    return TrainedDecoder(whole, tokenizer, prompts, record.model_copy(update={"seconds": time.monotonic() - started}))
+        best = Path(trainer.state.best_model_checkpoint or scratch)
+        del trainer, module
+        release_memory()
+        if not current_world().leads:
+            return TrainedDecoder({}, {}, record)
+        write_weights(whole_model(settings, best, build=partial(_rebuild, build, seed=job.seed)), folder)
+        verify_weights(folder, row=row, expected_NV=expected_NV)
+    tokenizer.save_pretrained(folder)
+    write_prompts(prompts, folder)
+    asked = ask_bundle(folder, settings=settings, heads=heads, dev=dev.rows)
+    temperatures, thresholds = fit_raw(asked.answers, heads=heads)
+    record = record.model_copy(update={"seconds": time.monotonic() - started})
+    return TrainedDecoder(temperatures, thresholds, record)
+
+
+def prepare(module: Any, settings: DecoderModel) -> Any:
+    """The model as it trains: activations recomputed, adapters added, as the recipe says."""
+    if settings.recipe.gradient_checkpointing:
+        recompute_activations(module)
+    return add_lora(module, settings.recipe.lora) if settings.tuning == "lora" else module
 
 
 def decoder_arguments(recipe: DecoderRecipe, *, seed: int) -> TrainingArguments:
@@ -185,15 +189,27 @@ def decoder_course(job: JobSlice, *, mixture: PromptedMixture, checkpoints: str)
     )
 
 
-def decoder_objective(recipe: DecoderRecipe, *, dev: PromptedMixture, device: torch.device) -> Objective:
-    """The loss on answers, the likelihood of dev's answers, and one learning rate."""
-    world = current_world()
+def decoder_objective(
+    settings: DecoderModel,
+    *,
+    rows: Sequence[Row],
+    asker: PromptTokens,
+    heads: dict[str, TaskHead],
+    device: torch.device,
+) -> Objective:
+    """The loss on answers, the score on the dev `rows`, and one learning rate."""
+    world, recipe = current_world(), settings.recipe
 
     def loss(model: Any, row: dict[str, Any]) -> Tensor:
         return packed_loss(model, row) * world.size  # gradients are averaged over processes, and weights are shares
 
-    tokens = recipe.tokens_per_forward or recipe.tokens_per_batch // world.size
-    scores = partial(dev_likelihoods, dev=dev, tokens_per_forward=tokens, device=device, world=world)
+    scores: Callable[[Any], dict[str, float]]
+    if recipe.deepspeed == "zero3":
+        dev = PromptedMixture(rows, asker=asker, heads=heads)
+        tokens = recipe.tokens_per_forward or recipe.tokens_per_batch // world.size
+        scores = partial(likelihoods, dev=dev, tokens_per_forward=tokens, device=device, world=world)
+    else:
+        scores = partial(answered_scores, rows=rows, asker=asker, heads=heads, settings=settings, world=world)
     return Objective(loss, scores, partial(one_rate, recipe=recipe))
 
 
@@ -205,35 +221,6 @@ def one_rate(module: nn.Module, decayed: Set[str], *, recipe: DecoderRecipe) -> 
         {"params": [weight for name, weight in weights if name not in decayed], "weight_decay": 0.0},
     ]
     return [{**group, "lr": recipe.learning_rate} for group in groups if group["params"]]
-
-
-@torch.no_grad()
-def dev_likelihoods(
-    model: Any, *, dev: PromptedMixture, tokens_per_forward: int, device: torch.device, world: World
-) -> dict[str, float]:
-    """Prompt (its tasks joined by `+`) to the likelihood of a token of the right answers, in [0, 1].
-
-    The geometric mean over an answer's tokens and over examples: exp of minus the loss. It needs no generation, so it
-    can be had at every epoch, from weights that are spread over processes too.
-    """
-    totals = torch.zeros(2, len(dev.prompts), dtype=torch.float64, device=device)
-    if len(dev):
-        order = np.arange(len(dev))
-        packs = pack_epoch(dev.lengths, order, tokens_per_batch=tokens_per_forward, generator=np.random.default_rng(0))
-        packs = split_to_count(packs, count=-(-len(packs) // world.size) * world.size)
-        for pack in packs[world.rank :: world.size]:
-            row = dev.collate_plain(pack)
-            placed = {name: part.to(device) if isinstance(part, Tensor) else part for name, part in row.items()}
-            prompt_of = torch.from_numpy(dev.prompt_of[pack]).to(device)
-            losses = example_losses(model, placed).double()
-            totals[0].index_add_(0, prompt_of, losses)
-            totals[1].index_add_(0, prompt_of, torch.ones_like(losses))
-    losses_P, counts_P = sum_over_all(totals).cpu()
-    return {
-        "+".join(prompt.tasks): float(torch.exp(-losses_P[index] / counts_P[index]))
-        for index, prompt in enumerate(dev.prompts)
-        if counts_P[index] > 0
-    }
 
 
 def whole_model(model: DecoderModel, best: Path, *, build: Callable[[], Any]) -> Any:

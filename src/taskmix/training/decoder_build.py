@@ -14,7 +14,7 @@ from taskmix.modeling.answers import TaskHead
 from taskmix.modeling.checkpoint import checkpoint_folder
 from taskmix.modeling.prompts import PromptSet
 from taskmix.modeling.tokens import load_tokenizer
-from taskmix.training.decoder_scratch import random_decoder, train_decoder_tokenizer
+from taskmix.training.decoder_scratch import scratch_decoder
 from taskmix.training.packed_attention import choose_attention
 
 
@@ -35,14 +35,7 @@ def build_decoder(
         TrainingError: prompts may be longer than the model has positions for.
     """
     if model.architecture is not None:
-        words = [
-            *texts,
-            *(prompt.header for prompt in prompts.prompts),
-            *(prompt.question for prompt in prompts.prompts),
-        ]
-        words += [f" {label}" for head in heads.values() for label in head.labels.labels]
-        tokenizer = train_decoder_tokenizer(words, vocabulary=model.architecture.vocabulary)
-        module = random_decoder(model.architecture, tokenizer=tokenizer)
+        module, tokenizer = scratch_decoder(model.architecture, prompts=prompts, heads=heads, texts=texts)
         module.set_attn_implementation(choose_attention(module.config))
     else:
         assert model.checkpoint is not None
@@ -105,10 +98,8 @@ def add_lora(module: Any, lora: Lora) -> Any:
     )
     try:
         with warnings.catch_warnings():
-            # peft 0.21 still asks transformers 5.23 by the name that this warns of; it can go when peft has the new one.
-            warnings.filterwarnings(
-                "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
-            )
+            # peft 0.21 asks transformers 5.23 by its old name; can go when peft knows the new one.
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
             return get_peft_model(module, config)
     except ValueError as error:
         names = sorted({name.rsplit(".", 1)[-1] for name, part in module.named_modules() if hasattr(part, "weight")})

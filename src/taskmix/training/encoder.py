@@ -25,7 +25,7 @@ from taskmix.training.build import build_encoder
 from taskmix.training.dev import DevSet, calibrate, dev_logits, dev_scores
 from taskmix.training.loop import Course, Objective, PlannedLoader, PlannedTrainer, training_arguments
 from taskmix.training.loop import train as run
-from taskmix.training.processes import current_world, node_folder
+from taskmix.training.processes import current_world, node_folder, wait_for_all
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ def fit_encoder(
         record = run(trainer, folder=folder, checkpoints=checkpoints)
         if trainer.state.best_model_checkpoint:
             load_weights(module, Path(trainer.state.best_model_checkpoint) / "model.safetensors")
+        wait_for_all()  # the first process takes the folder away
     module.eval()
     temperatures, thresholds = calibrate(
         module, dev=dev_set, heads=heads, tokenizer=tokenizer, device=trainer.args.device

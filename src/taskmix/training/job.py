@@ -132,7 +132,7 @@ def train_into(
             from taskmix.training.decoder import fit_decoder
 
             decoder = fit_decoder(folder, job, train=train, dev=dev, heads=heads, checkpoints=checkpoints)
-            temperatures, thresholds, record = dict.fromkeys(heads, 1.0), {}, decoder.record
+            temperatures, thresholds, record = decoder.temperatures, decoder.rejection_thresholds, decoder.record
         case ApiModel():
             from taskmix.modeling.prompts import write_prompts
             from taskmix.training.api import UNTRAINED, draw_prompts

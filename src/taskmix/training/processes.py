@@ -6,13 +6,14 @@ then waits or sends.
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -41,6 +42,7 @@ class World:
         return self.rank == 0
 
 
+T = TypeVar("T")
 ALONE = World()
 """One process by itself."""
 
@@ -66,17 +68,34 @@ def sum_over_all(values: Tensor) -> Tensor:
     return values
 
 
+def gather_over_all(part: T) -> list[T]:
+    """What every process gives, known to each of them, in the order of ranks."""
+    if not (dist.is_initialized() and dist.get_world_size() > 1):
+        return [part]
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, part)
+    return parts
+
+
 @contextmanager
 def node_folder(world: World) -> Iterator[Path]:
-    """A temporary folder that the processes of this node share; its first process makes it and takes it away."""
+    """A temporary folder that the processes of this node share.
+
+    The node's first process makes it, and takes it away when it leaves: the others must be done with it by then.
+    """
     with tempfile.TemporaryDirectory(prefix="taskmix-train-") as own:
         folder = own
         if world.size > 1:
-            told: list[Any] = [None] * world.size
-            dist.all_gather_object(told, (world.node, world.local_rank, own))
+            told = gather_over_all((world.node, world.local_rank, own))
             folder = next(path for node, local_rank, path in told if node == world.node and local_rank == 0)
         yield Path(folder)
-        wait_for_all()
+
+
+def release_memory() -> None:
+    """Give the GPU back what nobody holds any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def peak_memory_gib() -> float:

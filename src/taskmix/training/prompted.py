@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from taskmix.data.dataset import Row
-from taskmix.data.mixture import Mixture
 from taskmix.modeling.answers import TaskHead
 from taskmix.modeling.prompt_tokens import PromptTokens
 from taskmix.modeling.prompts import TaskPrompt
@@ -23,11 +22,11 @@ from taskmix.training.packing import PromptedAnswer, Weighted, collate_packed
 
 
 class PromptedMixture(Dataset[Weighted]):
-    """The examples of a mixture in tokens; an item is its own place and weight, collated by `collate`."""
+    """The examples that rows make, in tokens; an item is its own place and weight, collated by `collate`."""
 
-    def __init__(self, mixture: Mixture, *, asker: PromptTokens, heads: Mapping[str, TaskHead]) -> None:
+    def __init__(self, rows: Sequence[Row], *, asker: PromptTokens, heads: Mapping[str, TaskHead]) -> None:
         self.prompts = asker.prompts.prompts
-        parts = [list(_examples(mixture.rows, prompt=prompt, asker=asker, heads=heads)) for prompt in self.prompts]
+        parts = [list(_examples(rows, prompt=prompt, asker=asker, heads=heads)) for prompt in self.prompts]
         self.sizes = tuple(len(part) for part in parts)
         self.examples = [example for part in parts for example in part]
         self.prompt_of = np.repeat(np.arange(len(parts)), self.sizes)

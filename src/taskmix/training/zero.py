@@ -7,6 +7,7 @@ the image), and torch's fused one is vectorized likewise.
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 import torch
@@ -58,6 +59,8 @@ def connect() -> None:
     # Of use on CPUs only, compiled at first use; a compilation that is killed leaves a lock that later runs wait at for
     # ever. Without it gloo does the same.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    # DeepSpeed 0.19 calls torch 2.13 by old names, at every gather; can go when it knows the new ones.
+    warnings.filterwarnings("ignore", message=r"`torch\.distributed\.\w+` is deprecated", category=FutureWarning)
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     torch.serialization.add_safe_globals(_checkpoint_classes())
     deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False)
