@@ -28,7 +28,7 @@ from taskmix.modeling.prompt_tokens import PromptTokens
 from taskmix.modeling.prompts import make_prompts, write_prompts
 from taskmix.training.batches import BatchPlan, pack_epoch
 from taskmix.training.consolidation import probe_logits, probe_row, verify_weights, write_weights
-from taskmix.training.decoder_build import add_lora, build_decoder, recompute_activations
+from taskmix.training.decoder_build import build_decoder, recompute_activations
 from taskmix.training.decoder_dev import ask_bundle, fit_raw
 from taskmix.training.decoder_scores import answered_scores, likelihoods
 from taskmix.training.loop import (
@@ -40,6 +40,7 @@ from taskmix.training.loop import (
     use_bf16,
 )
 from taskmix.training.loop import train as run
+from taskmix.training.lora import add_lora, merge_lora
 from taskmix.training.packing import packed_loss
 from taskmix.training.processes import World, current_world, node_folder, release_memory
 from taskmix.training.prompted import PromptedMixture, WeightedPlan
@@ -231,9 +232,7 @@ def whole_model(model: DecoderModel, best: Path, *, build: Callable[[], Any]) ->
     unset_hf_deepspeed_config()  # transformers would spread what this process loads alone over all
     if model.tuning != "lora":
         return AutoModelForCausalLM.from_pretrained(best, use_safetensors=True, dtype="auto")
-    from peft import PeftModel
-
-    return PeftModel.from_pretrained(build(), str(best)).merge_and_unload()
+    return merge_lora(build(), best)
 
 
 def _rebuild(build: Callable[[], tuple[Any, Any]], *, seed: int) -> Any:

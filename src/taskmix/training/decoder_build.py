@@ -1,14 +1,13 @@
-"""The decoder before fine-tuning: pretrained or random weights, its tokenizer, and LoRA where the model asks for it."""
+"""The decoder before fine-tuning: pretrained or random weights, its tokenizer."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from taskmix.config.schema import DecoderModel, Lora
+from taskmix.config.schema import DecoderModel
 from taskmix.errors import BundleError, TrainingError
 from taskmix.modeling.answers import TaskHead
 from taskmix.modeling.checkpoint import checkpoint_folder
@@ -78,34 +77,6 @@ def recompute_activations(module: Any) -> None:
     name = "activation_checkpointing_enable"  # the name since transformers 5.23; before, gradient_checkpointing_enable
     enable = getattr(module, name, None) or module.gradient_checkpointing_enable
     enable({"use_reentrant": False})
-
-
-def add_lora(module: Any, lora: Lora) -> Any:
-    """The model with low-rank adapters, the only weights that then learn.
-
-    Raises:
-        TrainingError: `targets` names no module of the model.
-    """
-    from peft import LoraConfig, get_peft_model
-
-    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # only divided by the rank
-        lora_dropout=lora.dropout,
-        target_modules=targets,
-        task_type="CAUSAL_LM",
-    )
-    try:
-        with warnings.catch_warnings():
-            # peft 0.21 asks transformers 5.23 by its old name; can go when peft knows the new one.
-            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
-            return get_peft_model(module, config)
-    except ValueError as error:
-        names = sorted({name.rsplit(".", 1)[-1] for name, part in module.named_modules() if hasattr(part, "weight")})
-        raise TrainingError(
-            f"recipe.lora.targets {lora.targets!r} fit no module of the model ({error}); its modules are {names}"
-        ) from None
 
 
 def _check_positions(model: DecoderModel, config: Any) -> None:
