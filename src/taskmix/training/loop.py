@@ -101,6 +101,7 @@ class PlannedTrainer(Trainer):  # type: ignore[misc]  # transformers ships no ty
         self._course, self._objective = course, objective
         # Where a process sees several GPUs, the Trainer would split every batch over them; each has its own process.
         args._n_gpu = min(args.n_gpu, 1)
+        args.logging_steps = max(1, min(int(args.logging_steps), course.steps_per_epoch))  # every epoch tells its loss
         callbacks = [
             PublishCheckpoints(course.checkpoints, world=current_world()),
             ProgressReport(course.name, examples_per_step=course.examples_per_step),
