@@ -25,19 +25,21 @@ def compile_for_cluster(config: Config, *, output: Path, source: str = "configur
         source: what the configuration is called in errors.
 
     Raises:
-        ConfigError: no images are given, or storage is a folder, which a cluster's pods do not share.
+        ConfigError: no images are given, storage is a folder, which a cluster's pods do not share, or a step shall have
+            what KFP cannot give it.
     """
     images = config.images
-    if images is None or "://" not in config.storage:
-        raise ConfigError(source, _cluster_problems(config))
+    problems = _cluster_problems(config)
+    if images is None or problems:
+        raise ConfigError(source, problems)
 
     def place(task: dsl.PipelineTask, *, step: str, hardware: str | None, keys: Keys) -> None:
         if step in RETRIED:
             task.set_retry(RETRIES, backoff_duration="60s", backoff_factor=2.0, backoff_max_duration="600s")
         for name, variables in config.environment_from.items():
             kubernetes.use_secret_as_env(task, secret_name=name, secret_key_to_env={each: each for each in variables})
-        if hardware is not None:
-            place_on(task, config.hardware[hardware])
+        if hardware is not None and not (step == "finetune" and config.hardware[hardware].by_trainer):
+            place_on(task, config.hardware[hardware])  # a step that follows a TrainJob needs no GPU of its own
         for variable, secret in keys.items():
             kubernetes.use_secret_as_env(task, secret_name=secret.name, secret_key_to_env={secret.key: variable})
 
@@ -45,6 +47,7 @@ def compile_for_cluster(config: Config, *, output: Path, source: str = "configur
         run=dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER,
         images={"train": images.train, "serve": images.serve},
         place=place,
+        on_cluster=True,
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(build_pipeline(config, target=target), str(output))
@@ -63,6 +66,13 @@ def _cluster_problems(config: Config) -> list[str]:
             f"storage: '{config.storage}' is a folder of this machine, which a cluster's pods do not share; "
             "give s3://bucket/prefix, e.g. --storage s3://bucket/prefix"
         )
+    for name, model in config.models.items():
+        if model.hardware and config.hardware[model.hardware].priority_class:
+            problems.append(
+                f"hardware.{model.hardware}.priority_class: KFP 2.17 cannot give a step a priority class, and "
+                f"models.{name} trains on it; take it out, and name it in the TrainingRuntime of a profile with "
+                "trainer: true"
+            )
     return problems
 
 
@@ -80,6 +90,8 @@ def place_on(task: dsl.PipelineTask, hardware: Hardware) -> None:
         kubernetes.add_node_selector(task, label_key=key, label_value=value)
     for toleration in hardware.tolerations:
         kubernetes.add_toleration(task, **toleration.model_dump())
+    if hardware.image_pull_secrets:
+        kubernetes.set_image_pull_secrets(task, secret_names=list(hardware.image_pull_secrets))
     if hardware.shared_memory_gib is not None:
         size = memory_quantity(hardware.shared_memory_gib)
         kubernetes.empty_dir_mount(

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 from kfp import dsl
 
-from taskmix.config.plan import Job, Plan, make_plan
+from taskmix.config.plan import Job, NodesSlice, Plan, make_plan
 from taskmix.config.schema import ApiModel, Config, KeySecret, ModelConfig
 from taskmix_components.benchmark.component import benchmark
 from taskmix_components.deploy.component import deploy
@@ -54,11 +54,13 @@ class Target:
         run: the run's id, or KFP's placeholder for it.
         images: container image of the steps that train and evaluate, and of those that serve.
         place: called once a task.
+        on_cluster: winners go to KServe and jobs of several nodes to Kubeflow Trainer; else both stay on this machine.
     """
 
     run: str
     images: dict[Literal["train", "serve"], str]
     place: Place = leave_as_it_is
+    on_cluster: bool = False
 
 
 def build_pipeline(config: Config, *, target: Target) -> Callable[[], Any]:
@@ -141,6 +143,7 @@ def _train_and_evaluate(graph: _Graph, job: Job, datasets: dict[str, Any]) -> An
         slice=job_slice.model_dump_json(exclude_defaults=True),
         datasets=uris,
         storage=graph.config.storage,
+        nodes=_nodes(graph, hardware),
     )
     return graph.add(
         evaluate,
@@ -166,14 +169,24 @@ def keys_of(models: Iterable[ModelConfig]) -> dict[str, KeySecret]:
     return {model.key_env: model.key_secret for model in asked if model.key_env and model.key_secret}
 
 
+def _nodes(graph: _Graph, hardware: str | None) -> str:
+    """What a TrainJob on this hardware needs; empty where the step trains itself."""
+    profile = graph.config.hardware[hardware] if hardware else None
+    if profile is None or not profile.by_trainer or not graph.target.on_cluster:
+        return ""
+    return NodesSlice(image=graph.target.images["train"], hardware=profile).model_dump_json(exclude_defaults=True)
+
+
 def _deploy_if_accepted(graph: _Graph, report: Any) -> None:
     deployment = graph.config.deployment.name
     keys = keys_of(graph.config.models.values())
     verdict = graph.add(gate, hardware=_hardware_of_any(graph.plan), keys=keys, report=report)
     with dsl.If(verdict.output == True, name="accepted"):  # noqa: E712 (KFP overloads the comparison)
         served = _export(graph, report)
-        release = graph.add(deploy, of=deployment, report=served, deployment=deployment, run=graph.target.run)
-        graph.add(smoke_test, of=deployment, image="serve", keys=keys, release=release.outputs[OUTPUT])
+        settings = graph.plan.deployment_slice().model_dump_json(exclude_defaults=True)
+        how = {"slice": settings, "target": "kserve" if graph.target.on_cluster else "local"}
+        release = graph.add(deploy, of=deployment, report=served, run=graph.target.run, **how)
+        graph.add(smoke_test, of=deployment, image="serve", keys=keys, release=release.outputs[OUTPUT], **how)
     with dsl.Else(name="refused"):
         graph.add(keep_champion, of=deployment, report=report, deployment=deployment, storage=graph.config.storage)
 

@@ -59,6 +59,17 @@ class Bucket:
 @pytest.fixture
 def swift(swift_server: SwiftServer, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """A bucket of this test's own, and the AWS variables that a user would set."""
+    return _new_bucket(swift_server, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def module_swift(swift_server: SwiftServer) -> Iterator[Bucket]:
+    """A bucket that a module's tests share, with the same variables."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield _new_bucket(swift_server, monkeypatch)
+
+
+def _new_bucket(swift_server: SwiftServer, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ENDPOINT_URL", swift_server.endpoint)

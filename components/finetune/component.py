@@ -3,15 +3,14 @@
 from kfp.dsl import Model, Output
 
 
-def finetune(title: str, slice: str, datasets: list[str], storage: str, model: Output[Model]) -> str:
-    """URI of the job."""
+def finetune(title: str, slice: str, datasets: list[str], storage: str, nodes: str, model: Output[Model]) -> str:
+    """URI of the job; `nodes` is empty where this step trains itself."""
     from taskmix_components.step import step
 
     with step(title):
-        from taskmix.config.plan import JobSlice
-        from taskmix.training import job
         from taskmix_components.artifacts import describe_bundle
+        from taskmix_components.finetune.places import train
 
-        uri = job.finetune(JobSlice.model_validate_json(slice), datasets=datasets, storage=storage)
+        uri = train(slice, datasets=datasets, storage=storage, nodes=nodes)
         describe_bundle(model, uri)
     return uri

@@ -109,7 +109,7 @@ class Conflict(ClusterError):
     """The object was changed since it was read, or is there already."""
 
 
-class Superseded(ClusterError):
+class Superseded(ServingError):
     """Another run has the deployment now, or has changed it: what this one decided no longer holds."""
 
 

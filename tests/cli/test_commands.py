@@ -13,7 +13,10 @@ from pathlib import Path
 import taskmix as package
 
 Taskmix = Callable[..., subprocess.CompletedProcess[str]]
-COMMANDS = ("validate", "plan", "run", "compile", "reproduce", "report", "verify", "history", "serve", "predict")
+COMMANDS = (
+    *("validate", "plan", "run", "compile", "reproduce", "report", "verify", "history", "serve", "predict"),
+    *("deploy", "rollback"),
+)
 
 
 def test_version_is_the_packages(taskmix: Taskmix) -> None:

@@ -11,8 +11,8 @@ from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from taskmix.config.load import load_config
-from taskmix.config.plan import make_plan
-from taskmix.config.schema import Config
+from taskmix.config.plan import DeploymentSlice, NodesSlice, make_plan
+from taskmix.config.schema import Config, Deployment
 from taskmix.errors import ConfigError
 from taskmix_pipelines.compile import compile_for_cluster
 
@@ -213,3 +213,54 @@ def test_cluster_needs_images_and_shared_storage(project_root: Path, tmp_path: P
     with pytest.raises(ConfigError, match=r"(?s)2 problems.*images: not given.*@sha256.*storage: 'artifacts'"):
         compile_for_cluster(config, output=tmp_path / "pipeline.yaml", source="quickstart")
     assert not (tmp_path / "pipeline.yaml").exists()
+
+
+def with_hardware(config: Config, **changed: Any) -> Config:
+    """`config` with its GPU profile changed, which its encoders train on."""
+    gpu = config.hardware["one-gpu"].model_copy(update=changed)
+    return config.model_copy(update={"hardware": {**config.hardware, "one-gpu": gpu}})
+
+
+def test_secrets_for_pulling_images_come_from_the_hardware_profile(config: Config, tmp_path: Path) -> None:
+    _, _, platform = compiled(with_hardware(config, image_pull_secrets=("registry",)), tmp_path)
+    pulling = {name for name, placed in platform.items() if placed.get("imagePullSecret")}
+    assert len(pulling) == 6
+    assert platform["exec-finetune-2"]["imagePullSecret"][0]["secretName"] == "registry"
+
+
+def test_a_priority_class_is_refused_for_steps_which_kfp_cannot_give_one(config: Config, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"hardware\.one-gpu\.priority_class: KFP 2\.17 cannot give a step a priority"
+    ):
+        compile_for_cluster(with_hardware(config, priority_class="high"), output=tmp_path / "pipeline.yaml")
+
+
+def test_a_step_that_follows_a_train_job_takes_no_gpu_and_knows_image_and_hardware(
+    config: Config, tmp_path: Path
+) -> None:
+    _, spec, platform = compiled(with_hardware(config, nodes=2), tmp_path)
+    executors, tasks = spec["deploymentSpec"]["executors"], spec["root"]["dag"]["tasks"]
+    on_gpus = {name for name, each in executors.items() if "accelerator" in each["container"].get("resources", {})}
+    assert {re.sub(r"-\d+$", "", name) for name in on_gpus} == {"exec-evaluate"}
+    given = [
+        tasks[name]["inputs"]["parameters"]["nodes"]["runtimeValue"]["constant"] for name in tasks if "finetune" in name
+    ]
+    several = [NodesSlice.model_validate_json(text) for text in given if text]
+    assert len(several) == 3
+    assert all(nodes.hardware.nodes == 2 and "/train@sha256:" in nodes.image for nodes in several)
+    assert "exec-finetune-2" not in platform
+
+
+def test_the_compiled_graph_deploys_to_kserve_as_configured(config: Config, tmp_path: Path) -> None:
+    changed = config.model_copy(
+        update={"deployment": Deployment(name="assistant", hardware="one-gpu", canary_percent=25)}
+    )
+    _, spec, _ = compiled(changed, tmp_path)
+    accepted = next(
+        each for name, each in spec["components"].items() if "deploy" in each.get("dag", {}).get("tasks", {})
+    )
+    for step in ("deploy", "smoke-test"):
+        given = accepted["dag"]["tasks"][step]["inputs"]["parameters"]
+        settings = DeploymentSlice.model_validate_json(given["slice"]["runtimeValue"]["constant"])
+        assert (settings.deployment.canary_percent, settings.hardware) == (25, config.hardware["one-gpu"])
+        assert given["target"]["runtimeValue"]["constant"] == "kserve"

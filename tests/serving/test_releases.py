@@ -1,9 +1,12 @@
+import shutil
+
 import pytest
 from tiny_bundles import publish_run
 
 from taskmix import storage
-from taskmix.errors import Corrupt, NotFound, ServingError
-from taskmix.serving.releases import champion, promote, read_release, stage
+from taskmix.errors import Corrupt, NotFound, ServingError, StorageError, Superseded
+from taskmix.modeling.system import load_system
+from taskmix.serving.releases import assemble, champion, previous_release, promote, read_release, roll_back, stage
 
 
 @pytest.fixture(scope="module")
@@ -40,23 +43,84 @@ def test_staging_again_changes_nothing(root: str) -> None:
 
 
 def test_the_champion_keeps_the_one_before_it(root: str) -> None:
-    releases = [stage(report_of(root, run), deployment="two") for run in ("run-1", "run-2")]
-
-    first = promote(releases[0])
+    first = promote(stage(report_of(root, "run-1"), deployment="two"))
     assert champion(root, "two")["previous"] is None
-    promote(releases[1])
+    second = stage(report_of(root, "run-2"), deployment="two")
+    promote(second)
 
     served = champion(root, "two")
     assert first == f"{root}/deployments/two/champion.json"
-    assert (served["run"], served["release"]) == ("run-2", releases[1])
+    assert (served["run"], served["release"]) == ("run-2", second)
     assert served["previous"]["run"] == "run-1"
     assert "previous" not in served["previous"]
 
 
+def test_of_two_runs_that_challenged_the_same_champion_one_is_promoted(root: str) -> None:
+    releases = [stage(report_of(root, run), deployment="raced") for run in ("run-1", "run-2")]
+    promote(releases[1])
+
+    with pytest.raises(Superseded, match=r"compared it with no champion, but the champion now is that of run run-2"):
+        promote(releases[0])
+    assert champion(root, "raced")["run"] == "run-2"
+
+
+def test_a_rollback_returns_to_the_previous_champion_and_then_no_further_than_there_is(root: str) -> None:
+    releases = []
+    for run in ("run-1", "run-2"):
+        releases.append(stage(report_of(root, run), deployment="back"))
+        promote(releases[-1])
+
+    assert previous_release(root, "back") == releases[0]
+    roll_back(releases[0], served={"inference_service": "back"})
+
+    served = champion(root, "back")
+    assert (served["run"], served["rolled_back"], served["previous"]) == ("run-1", releases[1], None)
+    assert served["served"] == {"inference_service": "back"}
+    with pytest.raises(ServingError, match="names no previous champion, so there is nothing to return to"):
+        previous_release(root, "back")
+    with pytest.raises(Superseded, match=r"the previous champion is not .*run-2\.json any more"):
+        roll_back(releases[1])
+    with pytest.raises(ServingError, match="nothing has been deployed under this name"):
+        previous_release(root, "never")
+
+
+@pytest.mark.parametrize("where", ["folder", "s3"])
+def test_the_assembled_release_is_the_system_in_one_folder(
+    where: str, tmp_path, request: pytest.FixtureRequest
+) -> None:
+    root = str(tmp_path) if where == "folder" else request.getfixturevalue("swift").uri
+    report = publish_run(root, run="run-1", blocks=[["intent"], ["slots"]])
+    release = stage(report, deployment="assistant")
+
+    uri = assemble(release)
+
+    assert uri == f"{root}/deployments/assistant/releases/run-1/"
+    assert assemble(release) == uri
+    with storage.local_copy(uri) as folder:  # every byte verified, as KServe's copy is when a server loads it
+        alone = shutil.copytree(folder, tmp_path / "alone")
+    served, evaluated = load_system(str(alone), device="cpu"), load_system(release, device="cpu")
+    assert served.name == "tiny/single"
+    assert [part.manifest for part in served.parts] == [part.manifest for part in evaluated.parts]
+    asked, expected = (repr(system.predict(["wake me at nine"])) for system in (served, evaluated))
+    assert asked == expected
+
+
+def test_an_empty_file_that_kserve_would_leave_out_is_refused(tmp_path) -> None:
+    root = str(tmp_path / "storage")
+    (tmp_path / "bundle").mkdir()
+    for name, text in (("bundle.json", "{}"), ("merges.txt", "")):
+        (tmp_path / "bundle" / name).write_text(text)
+    storage.publish(tmp_path / "bundle", f"{root}/bundle")
+
+    with pytest.raises(StorageError, match=r"part/merges\.txt would be empty, and KServe leaves empty objects out"):
+        storage.gather({"part": f"{root}/bundle"}, f"{root}/release", files={}, about={})
+
+
 def test_promoting_the_champion_again_changes_nothing(root: str) -> None:
-    releases = [stage(report_of(root, run), deployment="retried") for run in ("run-1", "run-2")]
-    for release in releases:
-        promote(release)
+    releases = []
+    for run in ("run-1", "run-2"):
+        releases.append(stage(report_of(root, run), deployment="retried"))
+        promote(releases[-1])
     before = champion(root, "retried")
 
     promote(releases[1])

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from taskmix import __version__
-from taskmix.cli import commands, plan, predict, runs
+from taskmix.cli import commands, deployment, plan, predict, runs
 
 COMMAND_GROUP = "taskmix.commands"
 """Entry points of this group name a function `register(app: typer.Typer) -> None` that adds commands."""
@@ -41,6 +41,8 @@ def make_app() -> typer.Typer:
     app.command()(runs.history)
     app.command()(commands.export)
     app.command()(commands.serve)
+    app.command()(deployment.deploy)
+    app.command()(deployment.rollback)
     app.command()(predict.predict)
     return app
 

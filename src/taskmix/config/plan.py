@@ -69,6 +69,13 @@ class DeploymentSlice(Section):
     hardware: Hardware | None = None
 
 
+class NodesSlice(Section):
+    """What a TrainJob needs to know besides its job; no part of the job, since it decides no result."""
+
+    image: str
+    hardware: Hardware
+
+
 @dataclass(frozen=True)
 class Job:
     """Model x block at one seed: one training run and one bundle."""

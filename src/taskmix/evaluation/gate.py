@@ -38,6 +38,8 @@ class Verdict(Section):
     checks: tuple[Check, ...]
     champion: str | None
     """The system now served; null at a first deployment."""
+    champion_run: str | None = None
+    """The run that it comes from. Only where it still does may the best system take its place."""
     report: str
 
 
@@ -86,6 +88,7 @@ def decide(report: str, *, load: LoadModel = load_model) -> Verdict:
         reasons=tuple([idle] if idle else told),
         checks=tuple(checks),
         champion=champion.name if champion else None,
+        champion_run=champion.run if champion else None,
         report=report,
     )
     uri = storage.join(content.config.storage, "runs", content.run, GATE_FILE)

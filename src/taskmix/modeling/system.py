@@ -20,6 +20,8 @@ from taskmix.modeling.exports import ExportCard, load_with, read_export
 
 BUNDLE_FOLDER = "bundle"
 CHAMPION_FILE = "champion.json"
+SYSTEM_FILE = "system.json"
+"""In the folder of a release that is ready to be served: its record, with the bundles' URIs seen from the folder."""
 
 
 class BundleRecord(BaseModel):
@@ -121,7 +123,8 @@ def load_system(uri: str, *, device: str = "auto") -> System:
 
     Args:
         uri: a bundle's folder, a job's folder, a system's record (`runs/<run>/systems/*.json`), a release
-            (`deployments/<name>/history/*.json`), a champion (`deployments/<name>/champion.json`) or its folder.
+            (`deployments/<name>/history/*.json`), a champion (`deployments/<name>/champion.json`) or its folder, or the
+            folder that a cluster's servers are given (`deployments/<name>/releases/<run>`).
         device: `auto` (a GPU where there is one), or torch's name of a device.
 
     Raises:
@@ -145,6 +148,11 @@ def read_system_record(uri: str) -> SystemRecord:
     for folder in (uri, storage.join(uri, BUNDLE_FOLDER)):
         if storage.exists(storage.join(folder, CARD_FILE)):
             return SystemRecord(name=uri.rstrip("/").rpartition("/")[2], bundles=(BundleRecord(uri=folder),))
+    served = storage.join(uri, SYSTEM_FILE)
+    if storage.exists(served):
+        record = parse_system_record(storage.read_json(served), uri=served)
+        inside = [part.model_copy(update={"uri": storage.join(uri, part.uri)}) for part in record.bundles]
+        return record.model_copy(update={"bundles": tuple(inside)})
     champion = storage.join(uri, CHAMPION_FILE)
     if storage.exists(champion):
         return parse_system_record(storage.read_json(champion), uri=champion)

@@ -47,7 +47,7 @@ def running_server(system: str, *, name: str, timeout_s: float = 120.0) -> Itera
     """
     address = f"http://{LOOPBACK}:{(port := _free_port())}"
     command = [sys.executable, "-m", "taskmix.serving", system, "--name", name, "--host", LOOPBACK, "--port", str(port)]
-    with tempfile.TemporaryDirectory(prefix="taskmix-serving-") as folder, _sigterm_as_exit():
+    with tempfile.TemporaryDirectory(prefix="taskmix-serving-") as folder, sigterm_as_exit():
         output = Path(folder) / "output.txt"
         with _child([*command, "--stop-at-end-of-input"], output=output) as child:
             _wait_until_ready(child, f"{address}/v2/models/{name}/ready", output=output, timeout_s=timeout_s)
@@ -107,7 +107,7 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
+def sigterm_as_exit() -> Iterator[None]:
     """Let SIGTERM unwind the block as Ctrl-C does, rather than end the process with the child alive."""
     if threading.current_thread() is not threading.main_thread():  # only there may signals be caught
         yield

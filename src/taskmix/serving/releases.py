@@ -2,11 +2,12 @@
 
 A release (`history/<run>.json`) is a run's winner, staged: the system's own record with its scores. The champion
 (`champion.json`) is the release now served, with the one before it inside. Nothing is served from a release until the
-smoke test has passed and `promote` has made it the champion. Locking against a second run that promotes at the same
-moment is the cluster's part (later).
+smoke test has passed and `promote` has made it the champion. A release names the run whose champion the gate compared
+it with; once another has been promoted, what the gate found no longer holds, and `promote` refuses. On a cluster a
+Lease keeps two runs from promoting at the same moment (`cluster.lease`).
 
-    release:  {format, deployment, run, report, system, record, rank_by, scores}
-    champion: a release, and {release, promoted, previous}
+    release:  {format, deployment, run, report, system, record, rank_by, scores, challenged}
+    champion: a release, and {release, promoted, previous, served, rolled_back}
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from taskmix import storage
-from taskmix.errors import Corrupt, NotFound, ServingError
-from taskmix.modeling.system import CHAMPION_FILE, parse_system_record
+from taskmix.errors import Corrupt, NotFound, ServingError, Superseded
+from taskmix.modeling.system import CHAMPION_FILE, SYSTEM_FILE, parse_system_record
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ def stage(report: str, *, deployment: str, run: str | None = None) -> str:
     root, of_run = _root_and_run(report)
     summary = storage.read_json(storage.join(report, "report.json"))
     verdict = _verdict(storage.join(root, "runs", of_run, "gate.json"))
+    before = champion(root, deployment)
     try:
         row = next(row for row in summary["systems"] if row["name"] == verdict["system"])
         served = _served_record(row["record"], summary["config"]["deployment"])
@@ -66,14 +68,21 @@ def stage(report: str, *, deployment: str, run: str | None = None) -> str:
         "record": record,
         "rank_by": rank_by,
         "scores": scores,
+        "challenged": verdict.get("champion_run", _run_of(before)),
     }
+    if storage.exists(release):  # staged before: the champion may have changed since, which `promote` will find
+        value["challenged"] = read_release(release).get("challenged")
     storage.write_json(release, value)
     log.info("staged release=%s system=%s", release, verdict["system"])
     return release
 
 
-def promote(release: str) -> str:
+def promote(release: str, *, served: dict[str, Any] | None = None) -> str:
     """Make a release the champion, the champion before it kept inside; promoting the champion changes nothing.
+
+    Args:
+        release: URI of the release.
+        served: where it is served, for people and for rolling back; null on a laptop.
 
     Returns:
         URI of the champion's record.
@@ -81,19 +90,103 @@ def promote(release: str) -> str:
     Raises:
         NotFound: there is no such release.
         Corrupt: it is no release.
+        Superseded: the champion is not the one any more that the gate compared the release with.
     """
     record = read_release(release)
-    uri = storage.join(release.rpartition("/history/")[0], CHAMPION_FILE)
-    served = _read_champion(uri)
-    if served and served["release"] == release:
+    uri = champion_uri(release)
+    before = read_champion(uri)
+    if before and before["release"] == release:
         log.info("promoted before release=%s", release)
         return uri
-    previous = {key: value for key, value in served.items() if key != "previous"} if served else None
-    promoted = datetime.now(UTC).isoformat(timespec="seconds")
-    champion = {**record, "release": release, "promoted": promoted, "previous": previous}
-    storage.write_json(uri, champion, replace=True)
+    check_unchallenged(record, before, release=release)
+    previous = {key: value for key, value in before.items() if key != "previous"} if before else None
+    _write_champion(uri, record, release=release, previous=previous, served=served)
     log.info("promoted release=%s system=%s", release, record["system"])
     return uri
+
+
+def check_unchallenged(record: dict[str, Any], served: dict[str, Any] | None, *, release: str) -> None:
+    """Make sure that a release may take the place of what is served.
+
+    Raises:
+        Superseded: the champion is not the one any more that the gate compared the release with.
+    """
+    if "challenged" not in record or record["challenged"] == _run_of(served):
+        return
+    compared = f"the champion of run {record['challenged']}" if record["challenged"] else "no champion"
+    now = f"that of run {_run_of(served)}" if served else "none"
+    raise Superseded(
+        f"{storage.redact(release)}: the gate compared it with {compared}, but the champion now is {now}: another run "
+        "was faster. It is not promoted; run the pipeline again, which reuses all that is finished and compares anew"
+    )
+
+
+def previous_release(root: str, deployment: str) -> str:
+    """URI of the release that a rollback returns to: the champion before the one now served.
+
+    Raises:
+        ServingError: there is none.
+    """
+    served = champion(root, deployment)
+    where = storage.redact(storage.join(root, "deployments", deployment, CHAMPION_FILE))
+    if served is None:
+        raise ServingError(f"{where}: is not there: nothing has been deployed under this name; check --storage")
+    if not served["previous"]:
+        raise ServingError(f"{where}: names no previous champion, so there is nothing to return to; deploy another run")
+    return str(served["previous"]["release"])
+
+
+def roll_back(release: str, *, served: dict[str, Any] | None = None) -> str:
+    """Make the previous champion, whose release is `release`, the champion again.
+
+    Its own predecessor, where its release names one, becomes the previous champion: so one can go back further.
+
+    Returns:
+        URI of the champion's record.
+
+    Raises:
+        Superseded: it is not the previous champion (any more).
+    """
+    record, uri = read_release(release), champion_uri(release)
+    left = read_champion(uri)
+    if left is None or not left["previous"] or left["previous"]["release"] != release:
+        raise Superseded(
+            f"{storage.redact(uri)}: the previous champion is not {storage.redact(release)} any more; look again"
+        )
+    before = (
+        storage.join(release.rpartition("/")[0], f"{record['challenged']}.json") if record.get("challenged") else None
+    )
+    previous = {**read_release(before), "release": before} if before and storage.exists(before) else None
+    _write_champion(uri, record, release=release, previous=previous, served=served, rolled_back=left["release"])
+    log.info("rolled back to release=%s from=%s", release, left["release"])
+    return uri
+
+
+def assemble(release: str) -> str:
+    """Gather all that a server of the release needs in one folder of storage, written once.
+
+    KServe brings one folder to a server; a system may have several bundles. The service copies them, so that weights
+    do not pass through here where storage is S3.
+
+    Returns:
+        The folder's URI, which ends with a slash: without it KServe would also bring what begins with the same name.
+    """
+    record = read_release(release)
+    system = parse_system_record(record["record"], uri=release)
+    parts = {f"bundles/{number}": bundle for number, bundle in enumerate(system.bundles)}
+    inside = [bundle.model_copy(update={"uri": name}) for name, bundle in parts.items()]
+    text = system.model_copy(update={"bundles": tuple(inside)}).model_dump_json(indent=2) + "\n"
+    uri = storage.join(release.rpartition("/history/")[0], "releases", str(record["run"]))
+    about = {"kind": "release", "run": str(record["run"]), "system": system.name}
+    storage.gather(
+        {name: bundle.uri for name, bundle in parts.items()}, uri, files={SYSTEM_FILE: text.encode()}, about=about
+    )
+    return f"{uri}/"
+
+
+def champion_uri(release: str) -> str:
+    """URI of the record of the champion of a release's deployment."""
+    return storage.join(release.rpartition("/history/")[0], CHAMPION_FILE)
 
 
 def champion(root: str, deployment: str) -> dict[str, Any] | None:
@@ -103,7 +196,7 @@ def champion(root: str, deployment: str) -> dict[str, Any] | None:
         root: the storage of the configuration.
         deployment: the deployment's name.
     """
-    return _read_champion(storage.join(root, "deployments", deployment, CHAMPION_FILE))
+    return read_champion(storage.join(root, "deployments", deployment, CHAMPION_FILE))
 
 
 def read_release(release: str) -> dict[str, Any]:
@@ -116,12 +209,27 @@ def read_release(release: str) -> dict[str, Any]:
     return _checked(storage.read_json(release), uri=release, keys=("deployment", "run", "system", "record"))
 
 
-def _read_champion(uri: str) -> dict[str, Any] | None:
+def _write_champion(uri: str, record: dict[str, Any], **more: Any) -> None:
+    promoted = datetime.now(UTC).isoformat(timespec="seconds")
+    storage.write_json(uri, {**record, "promoted": promoted, **more}, replace=True)
+
+
+def _run_of(served: dict[str, Any] | None) -> str | None:
+    """The run that a champion's system comes from, as the gate tells it."""
+    return served["record"].get("run") or served["run"] if served else None
+
+
+def read_champion(uri: str) -> dict[str, Any] | None:
+    """The champion in the record at `uri`, or null if there is none yet.
+
+    Raises:
+        Corrupt: the record is not one of a champion.
+    """
     try:
         value = storage.read_json(uri)
     except NotFound:
         return None
-    return _checked(value, uri=uri, keys=("deployment", "release", "system", "record"))
+    return _checked(value, uri=uri, keys=("deployment", "release", "system", "record", "previous"))
 
 
 def _checked(value: Any, *, uri: str, keys: tuple[str, ...]) -> dict[str, Any]:

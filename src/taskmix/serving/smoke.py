@@ -37,6 +37,8 @@ fp32 state their own."""
 DIFFERENCES_TOLD = 5
 INSTANCES_AT_ONCE = 8
 REQUEST_TIMEOUT_S = 120.0
+CHILD_NAME = "smoke-test"
+"""What the model is called in the URLs of the child that is served for the test."""
 
 
 @dataclass(frozen=True)
@@ -88,29 +90,51 @@ def smoke_test(release: str, *, texts: int = 50, seed: int = 13, timeout_s: floa
         ServingError: the server did not start, did not answer, or answered otherwise; tells the first differences.
     """
     started = time.monotonic()
+    with running_server(release, name=CHILD_NAME, timeout_s=timeout_s) as address:
+        ready_s = time.monotonic() - started
+        with httpx.Client(base_url=address, trust_env=False, timeout=REQUEST_TIMEOUT_S) as client:
+            return compare_served(client, name=CHILD_NAME, release=release, texts=texts, seed=seed, ready_s=ready_s)
+
+
+def compare_served(
+    client: httpx.Client, *, name: str, release: str, texts: int = 50, seed: int = 13, ready_s: float = 0.0
+) -> SmokeSummary:
+    """Compare the answers of a server that runs with the evaluated ones.
+
+    Args:
+        client: for the server's address.
+        name: of the model in its URLs.
+        release: URI of the release that it serves.
+        texts: how many test texts to send of each task, at most; tasks of one dataset share them.
+        seed: of the sample.
+        ready_s: what the server took to get ready, for the summary.
+
+    Raises:
+        ServingError: it did not answer, or answered otherwise; tells the first differences.
+        httpx.HTTPError: it cannot be reached.
+    """
+    started = time.monotonic()
     record = parse_system_record(read_release(release)["record"], uri=release)
     sampled = sample_recorded(record.bundles, texts=texts, seed=seed)
     fitting = [example for example in sampled if len(example.text) <= Limits().max_characters]
-    with running_server(release, name="smoke-test", timeout_s=timeout_s) as address:
-        ready = time.monotonic()
-        url = f"{address}/v1/models/smoke-test:predict"
-        tolerance = probability_tolerance(record.bundles)
-        differences = [line for part in _chunks(fitting) for line in _ask(url, part, tolerance=tolerance)]
+    tolerance = probability_tolerance(record.bundles)
+    differences = [line for part in _chunks(fitting) for line in _ask(client, name, part, tolerance=tolerance)]
+    answers = sum(len(example.answers) for example in fitting)
     if differences:
         more = f"\n  ... and {len(differences) - DIFFERENCES_TOLD} more" if len(differences) > DIFFERENCES_TOLD else ""
         raise ServingError(
             f"{storage.redact(release)}: system '{record.name}' answers otherwise than it was evaluated, in "
-            f"{len(differences)} of {sum(len(example.answers) for example in fitting)} answers; it is not promoted\n  "
+            f"{len(differences)} of {answers} answers; it is not promoted\n  "
             + "\n  ".join(differences[:DIFFERENCES_TOLD])
             + more
         )
     summary = SmokeSummary(
         system=record.name,
         texts=len(fitting),
-        answers=sum(len(example.answers) for example in fitting),
+        answers=answers,
         too_long=len(sampled) - len(fitting),
-        ready_s=round(ready - started, 1),
-        seconds=round(time.monotonic() - started, 1),
+        ready_s=round(ready_s, 1),
+        seconds=round(ready_s + time.monotonic() - started, 1),
     )
     log.info("smoke tested system=%s texts=%d seconds=%.1f", summary.system, summary.texts, summary.seconds)
     return summary
@@ -171,13 +195,14 @@ def _chunks(examples: Sequence[Recorded]) -> Iterator[list[Recorded]]:
         yield chunk
 
 
-def _ask(url: str, examples: Sequence[Recorded], *, tolerance: float) -> list[str]:
+def _ask(client: httpx.Client, name: str, examples: Sequence[Recorded], *, tolerance: float) -> list[str]:
     """Send test texts; return a sentence on each answer that differs from the recorded one."""
     body = {"instances": [{"text": example.text, "tasks": list(example.answers)} for example in examples]}
-    with httpx.Client(trust_env=False, timeout=REQUEST_TIMEOUT_S) as client:
-        response = client.post(url, json=body)
+    response = client.post(f"/v1/models/{name}:predict", json=body)
     if response.status_code != httpx.codes.OK:
-        raise ServingError(f"{url}: answered {response.status_code} to recorded test texts: {response.text[:500]}")
+        raise ServingError(
+            f"{response.url}: answered {response.status_code} to recorded test texts: {response.text[:500]}"
+        )
     return [
         f"test example '{example.id}', task '{task}': {difference}"
         for example, prediction in zip(examples, response.json()["predictions"], strict=True)

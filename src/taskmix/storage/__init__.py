@@ -19,6 +19,7 @@ from taskmix.storage.access import (
 )
 from taskmix.storage.auditing import folder_faults, object_faults
 from taskmix.storage.fingerprints import fingerprint
+from taskmix.storage.gathering import gather
 from taskmix.storage.manifest import MANIFEST, Manifest, ManifestEntry
 from taskmix.storage.objects import ObjectInfo, Store
 from taskmix.storage.publishing import is_complete, local_copy, publish, read_manifest
@@ -36,6 +37,7 @@ __all__ = [
     "fetch_file",
     "fingerprint",
     "folder_faults",
+    "gather",
     "is_complete",
     "join",
     "list_objects",

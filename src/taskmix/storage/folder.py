@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from taskmix.errors import AlreadyExists, NotFound, StorageError
-from taskmix.storage.objects import LEFTOVER_AGE, ObjectInfo, OnBytes, ignore_bytes
+from taskmix.storage.objects import LEFTOVER_AGE, ObjectInfo, OnBytes, Store, copy_through_here, ignore_bytes
 from taskmix.storage.uris import check_key
 
 PARTIAL = ".partial"
@@ -94,6 +94,10 @@ class FolderStore:
         origin = self._path(key)
         with _told("read", origin), origin.open("rb") as source, path.open("wb") as target:
             _copy(source, target, on_bytes)
+
+    def copy_from(self, source: Store, key_there: str, key: str) -> None:
+        """See `Store.copy_from`."""
+        copy_through_here(source, key_there, self, key)
 
     def clear_leftovers(self, *, older_than: timedelta = LEFTOVER_AGE) -> None:
         """See `Store.clear_leftovers`; a writer of this machine is asked whether he lives."""

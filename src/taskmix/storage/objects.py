@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -76,6 +77,9 @@ class Store(Protocol):
             on_bytes: told of the bytes as they arrive.
         """
 
+    def copy_from(self, source: Store, key_there: str, key: str) -> None:
+        """Copy an object of another store to this one, within the service where both lie in the same one."""
+
     def clear_leftovers(self, *, older_than: timedelta = LEFTOVER_AGE) -> None:
         """Remove what dead writers left behind half written, which no listing shows.
 
@@ -85,3 +89,15 @@ class Store(Protocol):
 
     def local_path(self, key: str = "") -> Path | None:
         """Return where the object (or the root) lies on this machine; None if it does not."""
+
+
+def copy_through_here(source: Store, key_there: str, target: Store, key: str) -> None:
+    """Copy an object between stores by way of this machine's disk."""
+    in_place = source.local_path(key_there)
+    if in_place is not None:
+        target.upload(in_place, key)
+        return
+    with tempfile.TemporaryDirectory(prefix="taskmix-") as folder:
+        path = Path(folder) / "object"
+        source.download(key_there, path)
+        target.upload(path, key)

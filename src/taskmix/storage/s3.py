@@ -32,7 +32,7 @@ from botocore.exceptions import (
 )
 
 from taskmix.errors import AlreadyExists, NotFound, StorageError
-from taskmix.storage.objects import LEFTOVER_AGE, ObjectInfo, OnBytes, ignore_bytes
+from taskmix.storage.objects import LEFTOVER_AGE, ObjectInfo, OnBytes, Store, copy_through_here, ignore_bytes
 from taskmix.storage.s3_errors import code_of, explain
 from taskmix.storage.uris import check_key, split_s3
 
@@ -173,6 +173,15 @@ class S3Store:
             return
         with self._told("read", key):
             self._client.download_file(self._bucket, self._key(key), str(path), Config=_TRANSFER, Callback=on_bytes)
+
+    def copy_from(self, source: Store, key_there: str, key: str) -> None:
+        """See `Store.copy_from`: the service copies, in parts where the object is large."""
+        if not isinstance(source, S3Store) or source._client is not self._client:
+            copy_through_here(source, key_there, self, key)
+            return
+        with self._told("copy", key):
+            there: Any = {"Bucket": source._bucket, "Key": source._key(key_there)}
+            self._client.copy(there, self._bucket, self._key(key), Config=_TRANSFER)
 
     def clear_leftovers(self, *, older_than: timedelta = LEFTOVER_AGE) -> None:
         """See `Store.clear_leftovers`: uploads in parts that nobody finished, whose parts are paid for."""

@@ -44,12 +44,13 @@ class Hardware(Section):
     image_pull_secrets: tuple[KubernetesName, ...] = ()
     """Secrets of the namespace with which nodes pull from a private registry."""
     priority_class: KubernetesName | None = None
-    """Kubernetes' PriorityClass of TrainJobs and servers. KFP 2.17 cannot set one for a step's own pod, so a profile
-    with it trains as a TrainJob."""
+    """Kubernetes' PriorityClass of a server's pods. KFP 2.17 cannot set one for a step, and a TrainJob has that of its
+    runtime."""
     trainer: bool = False
     """Run training as a TrainJob on one node too: a preempted node then costs what came after the last checkpoint."""
     runtime: KubernetesName = "taskmix-torch"
-    """The TrainingRuntime of the TrainJob, in the namespace where steps run; `manifests/` has one of this name."""
+    """The TrainingRuntime of the TrainJob, in the namespace where steps run; `manifests/` has one of this name. Node
+    selector, tolerations, shared memory, pull secrets and priority of a TrainJob stand there."""
     preemptions: int = Field(5, ge=0)
     """How often a TrainJob that lost a node is made anew, to go on from its checkpoint, before training fails."""
     usd_per_hour: float = Field(0.0, ge=0)
