@@ -37,6 +37,7 @@ def plan(config: ConfigArgument, overrides: SetOption = None, storage: StorageOp
     console.print(_system_table(made))
     if made.config.hardware:
         console.print(_hardware_table(made))
+        console.print(_estimate_table(made))
     for line in _remarks(made, {**datasets, **{job.title: standing for job, standing in jobs.items()}}):
         console.print(line)
 
@@ -104,6 +105,29 @@ def _hardware_table(plan: Plan) -> Table:
         used = ", ".join(job.name for job in plan.jobs if plan.config.models[job.model].hardware == name)
         node = ", ".join(f"{key}={value}" for key, value in hardware.node_selector.items()) or "any"
         table.add_row(name, _takes(hardware), node, f"{hardware.usd_per_hour:g}", used or "none")
+    return table
+
+
+def _estimate_table(plan: Plan) -> Table:
+    """GPU hours and USD by model; what cannot be told says why."""
+    from taskmix.cli.estimates import SHARE_OF_PEAK, START_HOURS, Estimate, estimate_job
+
+    title = (
+        f"What it takes (all seeds; estimated from sizes, {SHARE_OF_PEAK:.0%} of the GPUs' rate, "
+        f"{60 * START_HOURS:g} min a step to start)"
+    )
+    table = make_table(title, "model", "jobs", "hardware", "GPU hours", "USD", "remark")
+    hours = usd = 0.0
+    for name, model in plan.config.models.items():
+        told = [estimate_job(plan, job) for job in plan.jobs if job.model == name]
+        found = [each for each in told if isinstance(each, Estimate)]
+        remarks = ", ".join(dict.fromkeys(each for each in told if isinstance(each, str)))
+        spent = (sum(each.gpu_hours for each in found), sum(each.usd for each in found))
+        cells = [f"{amount:,.1f}" if found else "" for amount in spent]
+        table.add_row(name, str(len(told)), model.hardware or "any", *cells, remarks)
+        hours, usd = hours + spent[0], usd + spent[1]
+    table.add_section()
+    table.add_row("all", str(len(plan.jobs)), "", f"{hours:,.1f}", f"{usd:,.1f}", "")
     return table
 
 

@@ -32,6 +32,8 @@ class Hardware(Section):
     """Kubernetes' resource name of one GPU."""
     gpu_memory_gib: Annotated[float, Field(gt=0)] | None = None
     """Memory of one GPU: `taskmix plan` then refuses a decoder's job that cannot fit; null checks nothing."""
+    gpu_tflops: Annotated[float, Field(gt=0)] | None = None
+    """Dense bf16 multiply rate of one GPU by its maker, in 1e12 a second: `taskmix plan` then tells GPU hours."""
     nodes: int = Field(1, ge=1)
     """Nodes that one training run is spread over, each with all that is said here; other steps take one. Above 1, a
     cluster trains by a Kubeflow Trainer TrainJob."""
