@@ -20,6 +20,7 @@ POISON = "poison"
 SLOW = "slow"
 """A text with this word takes `SLOW_S` to answer."""
 SLOW_S = 0.6
+MAX_WAITING = 16
 LIMITS = {"max_instances": 8, "max_characters": 1000, "max_body_bytes": 64 * 1024}
 
 
@@ -88,13 +89,14 @@ def counter_system(model: WordCounter | None = None) -> System:
 
 
 def main() -> None:
+    from taskmix.serving.batching import Bounds
     from taskmix.serving.predictor import Limits
     from taskmix.serving.server import configure_server_logging, serve_system
 
     configure_server_logging()
-    serve_system(
-        counter_system(), name="counter", port=int(sys.argv[1]), grpc_port=int(sys.argv[2]), limits=Limits(**LIMITS)
-    )
+    port, grpc_port = map(int, sys.argv[1:])
+    bounds, limits = Bounds(max_waiting=MAX_WAITING), Limits(**LIMITS)
+    serve_system(counter_system(), name="counter", port=port, grpc_port=grpc_port, limits=limits, bounds=bounds)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serving_double import Served, free_port
-from word_counter import LIMITS, POISON, SLOW, SLOW_S, WordCounter, counter_system
+from word_counter import LIMITS, MAX_WAITING, POISON, SLOW, SLOW_S, WordCounter, counter_system
 
 from taskmix.errors import ServingError
 
@@ -126,6 +126,21 @@ def test_requests_at_the_same_time_share_a_forward_pass(served: Served) -> None:
 
     assert [response.status_code for response in responses] == [200] * 12
     assert seconds < 6 * SLOW_S  # one by one they would take 12
+
+
+def test_an_overloaded_server_refuses_with_503_and_says_when_to_ask_again(served: Served) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        slow = pool.submit(ask, served, SLOW)
+        time.sleep(SLOW_S / 3)
+        waiting = [pool.submit(ask, served, *["a"] * 8) for _ in range(MAX_WAITING // 8)]
+        time.sleep(SLOW_S / 6)
+        refused = ask(served, "one more")
+        assert all(future.result().status_code == 200 for future in (slow, *waiting))
+
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"] == "1"
+    assert refused.json()["error"].startswith("16 texts of 16 characters wait for an answer, the server lets 16")
+    assert ask(served, "one more").status_code == 200
 
 
 def test_health_is_answered_while_the_model_works(served: Served) -> None:

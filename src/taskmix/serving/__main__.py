@@ -9,6 +9,7 @@ import sys
 import threading
 
 from taskmix.errors import TaskmixError
+from taskmix.serving.batching import Bounds
 from taskmix.serving.predictor import Limits
 
 
@@ -36,6 +37,7 @@ def main() -> int:
             port=arguments.port,
             grpc_port=arguments.grpc_port,
             limits=limits,
+            bounds=Bounds(max_waiting=arguments.max_waiting, max_wait_s=arguments.max_wait_s),
             json_lines=arguments.log_format == "json",
             log_requests=arguments.log_requests,
         )
@@ -55,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--grpc-port", type=int, help="port to listen on for gRPC (default: none)")
     parser.add_argument("--max-instances", type=int, default=default.max_instances, help="texts a request")
     parser.add_argument("--max-characters", type=int, default=default.max_characters, help="characters a text")
+    parser.add_argument("--max-waiting", type=int, default=Bounds().max_waiting, help="texts that may wait")
+    parser.add_argument("--max-wait-s", type=float, default=Bounds().max_wait_s, help="seconds that a request may wait")
     parser.add_argument("--max-body-mib", type=int, default=default.max_body_bytes // 2**20, help="MiB a request")
     parser.add_argument(
         "--log-format", choices=("text", "json"), default="text", help="lines, or a JSON object an event"

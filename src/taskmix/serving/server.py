@@ -144,6 +144,7 @@ def serve_system(
     port: int = 8080,
     grpc_port: int | None = None,
     limits: Limits | None = None,
+    bounds: Bounds | None = None,
     announce: Callable[[str], None] = _say,
 ) -> None:
     """Serve `system` until SIGTERM or Ctrl-C; returns once the requests in flight are answered.
@@ -155,6 +156,7 @@ def serve_system(
         port: the port to listen on.
         grpc_port: the port to listen on for gRPC; null serves none.
         limits: on requests.
+        bounds: of what waits and of what is answered together.
         announce: gets a curl line to try, once the server listens.
 
     Raises:
@@ -162,7 +164,7 @@ def serve_system(
     """
     check_address(name, host, port)
     limits = limits or Limits()
-    model = ServedSystem(system, name=name)
+    model = ServedSystem(system, name=name, bounds=bounds)
     model.load()
     add_endpoints(app, model, limits=limits)
     ours = list(app.router.routes)
@@ -193,6 +195,7 @@ def serve(
     port: int = 8080,
     grpc_port: int | None = None,
     limits: Limits | None = None,
+    bounds: Bounds | None = None,
     json_lines: bool = False,
     log_requests: bool = False,
     announce: Callable[[str], None] = _say,
@@ -211,7 +214,16 @@ def serve(
         started = time.monotonic()
         loaded = load_system(system)
         log.info("loaded system=%s bundles=%d seconds=%.1f", loaded.name, len(loaded.parts), time.monotonic() - started)
-        serve_system(loaded, name=name, host=host, port=port, grpc_port=grpc_port, limits=limits, announce=announce)
+        serve_system(
+            loaded,
+            name=name,
+            host=host,
+            port=port,
+            grpc_port=grpc_port,
+            limits=limits,
+            bounds=bounds,
+            announce=announce,
+        )
     finally:
         signal.signal(signal.SIGTERM, previous)
 
