@@ -23,8 +23,11 @@ from taskmix_components.gate.component import gate
 from taskmix_components.ingest.component import ingest
 from taskmix_components.keep_champion.component import keep_champion
 from taskmix_components.smoke_test.component import smoke_test
+from taskmix_components.trigger.component import trigger
 
-NEVER_CACHED = frozenset({"fingerprint", "benchmark", "gate", "export", "deploy", "smoke_test", "keep_champion"})
+NEVER_CACHED = frozenset(
+    {"fingerprint", "trigger", "benchmark", "gate", "export", "deploy", "smoke_test", "keep_champion"}
+)
 """Steps that read more than their inputs, or write what belongs to this run or to the deployment."""
 OUTPUT = "Output"
 """KFP's name of a function's return value."""
@@ -116,8 +119,26 @@ def _datasets(graph: _Graph) -> dict[str, Any]:
             version=version.outputs[OUTPUT],
             storage=graph.config.storage,
         )
-        uris[name] = task.outputs[OUTPUT]
+        uris[name] = _triggered(graph, name, task.outputs[OUTPUT])
     return uris
+
+
+def _triggered(graph: _Graph, name: str, fresh: Any) -> Any:
+    """URI of the version of a dataset that the run learns from: the fresh one, unless a trigger may hold it back."""
+    when = graph.config.schedule.retrain_when if graph.config.schedule else None
+    if when is None:
+        return fresh
+    asks = when.drift_texts is not None  # the served system, which may be any of the plan's
+    return graph.add(
+        trigger,
+        of=name,
+        hardware=_hardware_of_any(graph.plan) if asks else None,
+        keys=keys_of(graph.config.models.values()) if asks else {},
+        config=graph.config.model_dump_json(exclude_defaults=True),
+        dataset=name,
+        fresh=fresh,
+        run=graph.target.run,
+    ).outputs[OUTPUT]
 
 
 def _benchmark(graph: _Graph, datasets: dict[str, Any]) -> Any:

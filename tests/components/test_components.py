@@ -19,6 +19,7 @@ STEPS = [
     "ingest",
     "keep_champion",
     "smoke_test",
+    "trigger",
 ]
 MAX_STATEMENTS = 12
 

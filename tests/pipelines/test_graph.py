@@ -16,8 +16,11 @@ IMAGES = {"train": "train-python", "serve": "serve-python"}
 @pytest.fixture(scope="module")
 def tasks(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Every node of the quickstart's graph by the name that people see."""
-    config = load_config(project_root / "configs" / "quickstart.yaml")
-    path = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
+    return compiled(project_root, tmp_path_factory.mktemp("compiled") / "pipeline.yaml")
+
+
+def compiled(project_root: Path, path: Path, *overrides: str) -> dict[str, dict[str, Any]]:
+    config = load_config(project_root / "configs" / "quickstart.yaml", overrides=overrides)
     compiler.Compiler().compile(build_pipeline(config, target=Target(run="run-1", images=IMAGES)), str(path))
     spec = yaml.safe_load(path.read_text())
     graphs = [spec["root"], *spec["components"].values()]
@@ -66,3 +69,14 @@ def test_benchmark_waits_for_every_evaluation(tasks: dict[str, dict[str, Any]]) 
 def test_refused_system_leads_to_the_other_branch(tasks: dict[str, dict[str, Any]]) -> None:
     accepted = tasks["accepted"]["triggerPolicy"]["condition"]
     assert tasks["refused"]["triggerPolicy"]["condition"] == f"!({accepted})"
+
+
+def test_trigger_stands_between_a_datasets_new_version_and_its_jobs(project_root: Path, tmp_path: Path) -> None:
+    when = "schedule={cron: 0 0 2 * * 1, retrain_when: {min_new_rows: 500}}"
+    held = compiled(project_root, tmp_path / "pipeline.yaml", when, 'systems=["tfidf-svm/single"]')
+    trigger = held["trigger utterances"]
+    assert trigger["inputs"]["parameters"]["fresh"]["taskOutputParameter"]["producerTask"] == "ingest"
+    assert not trigger["cachingOptions"]
+    for job in ("finetune tfidf-svm [intent]", "evaluate tfidf-svm [intent]"):
+        assert "trigger" in held[job]["dependentTasks"]
+        assert "ingest" not in held[job]["dependentTasks"]

@@ -19,6 +19,7 @@ from taskmix.evaluation.omissions import left_out, remarks
 from taskmix.evaluation.report import write_renderings
 from taskmix.evaluation.report.model import REPORT_FILE, DatasetRow, JobRow, Report, TaskDetail
 from taskmix.evaluation.scorecard import ErrorExample, Evaluated, TaskScorecard, read_evaluation
+from taskmix.evaluation.trigger import told_in_report
 from taskmix.evaluation.verdicts import merge_verdicts, weigh_cost
 
 log = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ def make_report(plan: Plan, evaluated: Mapping[str, Evaluated], *, run: str, rec
         details=tuple(_shown(detail, texts=plan.config.report.texts) for detail in details[:MAX_DETAILS]),
         details_left_out=tuple(f"{detail.job} / {detail.card.task}" for detail in details[MAX_DETAILS:]),
         datasets=_dataset_rows(evaluated.values()),
-        remarks=remarks(evaluated),
+        remarks=(*told_in_report(plan.config, run=run), *remarks(evaluated)),
         left_out=left_out(plan, evaluated),
     )
 

@@ -33,7 +33,7 @@ from taskmix.config.schema.placement import (
     Toleration,
     VariableName,
 )
-from taskmix.config.schema.schedule import Schedule
+from taskmix.config.schema.schedule import RetrainWhen, Schedule
 from taskmix.config.schema.section import Name, Positive, Section, Share
 from taskmix.config.schema.tasks import ClassificationTask, PromptTemplate, SlotFillingTask, TaskConfig
 
@@ -71,6 +71,7 @@ __all__ = [
     "Reference",
     "Replicas",
     "ReportSection",
+    "RetrainWhen",
     "RowLimit",
     "Schedule",
     "Section",

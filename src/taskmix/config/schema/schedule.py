@@ -5,10 +5,38 @@ from __future__ import annotations
 from typing import Annotated
 from zoneinfo import available_timezones
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from taskmix.config.cron import cron_problem
-from taskmix.config.schema.section import Section
+from taskmix.config.schema.section import Positive, Section
+
+
+class RetrainWhen(Section):
+    """What must have happened to a dataset before a run learns from its new version.
+
+    Else the run goes on with the version that the served system learned from, finds every job finished and ends with
+    "nothing new". Holds for every run of the configuration, also by hand and on this machine; a changed job learns from
+    what there is.
+    """
+
+    min_new_rows: Positive | None = None
+    """So many rows are new: their text with these labels was not there before; null does not count."""
+    drift_psi: Annotated[float, Field(gt=0.0)] | None = None
+    """The new rows' labels, lengths or words have a population stability index above this, and above chance, against
+    the rows before; 0.1 is little, 0.25 a large shift by convention; null does not look."""
+    drift_texts: Positive | None = None
+    """With drift_psi: so many of the new texts, and as many held out before, are answered by the served system, and a
+    shift of its answers counts as well; null asks it nothing. It costs those answers, on the models' hardware."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> RetrainWhen:
+        if self.min_new_rows is None and self.drift_psi is None:
+            raise ValueError("says nothing; give min_new_rows, drift_psi or both (then either is enough)")
+        if self.drift_texts is not None and self.drift_psi is None:
+            raise ValueError(
+                "has drift_texts without drift_psi, so nothing says what a drift is; give drift_psi, e.g. 0.2"
+            )
+        return self
 
 
 class Schedule(Section):
@@ -24,6 +52,8 @@ class Schedule(Section):
     """Runs of this schedule at the same time; one that is due while as many run starts when one of them ends."""
     catch_up: bool = False
     """Run every time that was missed while the schedule was off or busy; false runs the latest of them only."""
+    retrain_when: RetrainWhen | None = None
+    """Null learns from every new version of the data."""
 
     @field_validator("cron")
     @classmethod

@@ -1,0 +1,1 @@
+"""The step that decides whether a run learns from a dataset's new version."""
