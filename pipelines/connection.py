@@ -11,7 +11,7 @@ import re
 import ssl
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -139,10 +139,16 @@ def preflight(connection: Connection) -> Server:
     with open_http(connection) as http:
         health = _json_of(connection, _get(connection, http, "/apis/v2beta1/healthz"))
         server = _server(connection, health)
-        # Health is told to anybody; whether we may do anything is told by a list.
-        asked = {"page_size": "1", "namespace": connection.namespace}
+        # Health is told to anybody; whether we may do anything is told by a list. A server of one user refuses to be
+        # asked by namespace.
+        asked = {"page_size": "1", "namespace": connection.namespace if server.multi_user else ""}
         _json_of(connection, _get(connection, http, "/apis/v2beta1/experiments", params=asked))
     return server
+
+
+def fit(connection: Connection, server: Server) -> Connection:
+    """The connection, without a namespace (a pod always has one) where the server is of one user and refuses it."""
+    return connection if server.multi_user else replace(connection, namespace="")
 
 
 def open_http(connection: Connection) -> httpx.Client:
@@ -210,6 +216,11 @@ def _json_of(connection: Connection, answer: httpx.Response) -> dict[str, Any]:
         value = answer.json()
     except ValueError:
         value = None
+    if answer.status_code >= 500:
+        raise PipelineServiceError(
+            f"{connection.host}: has a fault of its own or is not ready (HTTP {answer.status_code}{_message(answer)}); "
+            "try again, and look at its pods if it stays"
+        )
     if answer.status_code != 200 or not isinstance(value, dict):
         raise PipelineServiceError(
             f"{connection.host}: {answer.request.url.path} answers HTTP {answer.status_code}{_message(answer)}: no "

@@ -69,10 +69,11 @@ def connect(
         PipelineServiceError: the server is out of reach, does not let us in, or is too old.
     """
     need_kfp(command)
-    from taskmix_pipelines.connection import find_connection, open_client, preflight
+    from taskmix_pipelines.connection import find_connection, fit, open_client, preflight
 
     connection = find_connection(host=host, namespace=namespace, token_variable=token_variable, ca_file=ca_file)
     server = preflight(connection)
+    connection = fit(connection, server)
     if not server.version:
         typer.echo(
             "the server does not tell its version; this is written for Kubeflow Pipelines 2.17 and later", err=True

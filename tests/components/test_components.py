@@ -13,6 +13,7 @@ STEPS = [
     "benchmark",
     "deploy",
     "evaluate",
+    "export",
     "finetune",
     "fingerprint",
     "gate",

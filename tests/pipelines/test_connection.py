@@ -8,7 +8,7 @@ import pytest
 from kfp_server import KfpServer
 
 from taskmix.errors import PipelineServiceError
-from taskmix_pipelines.connection import Connection, Server, find_connection, open_client, preflight
+from taskmix_pipelines.connection import Connection, Server, find_connection, fit, open_client, preflight
 
 
 def test_server_of_one_user_is_found_behind_a_port_forward(kfp_server: KfpServer) -> None:
@@ -62,6 +62,15 @@ def test_kfps_client_shows_what_the_preflight_showed(kfp_server: KfpServer, tmp_
     preflight(connection)
     assert not open_client(connection).list_pipelines().pipelines
     assert kfp_server.talk[-1].status == 200
+
+
+def test_namespace_of_a_pod_is_not_shown_to_a_server_of_one_user(kfp_server: KfpServer) -> None:
+    in_pod = Connection(kfp_server.url, namespace="kubeflow")
+    server = preflight(in_pod)
+    assert fit(in_pod, server) == Connection(kfp_server.url)
+    kfp_server.health["multi_user"] = True
+    assert fit(in_pod, preflight(in_pod)) is in_pod
+    assert kfp_server.talk[-1].query["namespace"] == "kubeflow"
 
 
 def test_token_of_a_pod_is_read_again_when_it_is_renewed(kfp_server: KfpServer, tmp_path: Path) -> None:
@@ -124,6 +133,12 @@ def test_somebody_else_s_namespace_is_told(kfp_server: KfpServer) -> None:
     kfp_server.faults["experiment_service_list_experiments"] = [403]
     message = told(Connection(kfp_server.url, "token", "team-b", source="KF_TOKEN", secret="x"))
     assert "not allowed with the token of KF_TOKEN in namespace 'team-b' (HTTP 403" in message
+
+
+def test_server_that_is_not_ready_is_told(kfp_server: KfpServer) -> None:
+    kfp_server.faults["experiment_service_list_experiments"] = [503]
+    message = told(Connection(kfp_server.url))
+    assert "is not ready (HTTP 503, made to fail by the test); try again" in message
 
 
 def test_login_page_is_told_without_its_query(kfp_server: KfpServer) -> None:

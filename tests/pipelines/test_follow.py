@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,38 @@ def test_table_shows_every_step_with_its_state_and_time() -> None:
     assert ["gate", "waits"] in lines
     assert ["deploy", "x", "FAILED", "3", "s"] in lines
     assert duration(185) == "3 min 5 s"
+
+
+def test_table_changes_in_place_until_the_run_ends(
+    kfp_server: KfpServer, client: Client, connection: Connection, tiny: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = submit(tiny, client=client, connection=connection)
+    kfp_server.state.frames = list(GOOD)
+    told: list[str] = []
+    follow(done.run, client=client, steps=done.version.steps, tell=told.append, poll_s=0.01, live=True)
+    assert not told
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["finetune", "svm", "[intent]", "done", "1", "min", "15", "s"] in rows
+    assert ["keep", "champion", "taskmix", "skipped", "1", "min", "15", "s"] in rows
+
+
+def test_ctrl_c_ends_the_following_and_not_the_run(kfp_server: KfpServer, tiny_file: Path, cluster: list[str]) -> None:
+    kfp_server.state.frames = [BAD[0]]
+    taskmix = str(Path(sys.executable).with_name("taskmix"))
+    with subprocess.Popen(
+        [taskmix, "submit", str(tiny_file), *cluster, "--wait", "--host", kfp_server.url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as following:
+        assert following.stdout is not None
+        assert any("finetune svm [intent]: runs" in line for line in following.stdout)
+        following.send_signal(signal.SIGINT)
+        _, told = following.communicate(timeout=60)
+    (run,) = kfp_server.state.runs
+    assert following.returncode == 130
+    assert told == f"taskmix: no longer followed; run {run} goes on: {kfp_server.url}/#/runs/details/{run}\n"
+    assert not any("terminate" in exchange.path for exchange in kfp_server.talk)
 
 
 def command(server: KfpServer, *arguments: str) -> subprocess.CompletedProcess[str]:
