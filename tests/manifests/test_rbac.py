@@ -11,16 +11,13 @@ from manifest_check import ManifestCheck
 NAMESPACE = "taskmix"
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
 NEEDED = {
-    ("", "events"): {"list"},
-    ("", "pods"): {"get", "list", "watch"},
+    ("", "pods"): {"get", "list"},
     ("", "pods/log"): {"get"},
-    ("apps", "deployments"): {"get", "list"},
+    ("apps", "deployments"): {"get"},
     ("argoproj.io", "workflowtaskresults"): {"create", "patch"},
-    ("coordination.k8s.io", "leases"): {"get", "create", "update", "patch"},
-    ("serving.kserve.io", "inferenceservices"): {"get", "list", "watch", "create", "update", "patch"},
-    ("serving.kserve.io", "servingruntimes"): {"get"},
-    ("trainer.kubeflow.org", "trainingruntimes"): {"get"},
-    ("trainer.kubeflow.org", "trainjobs"): {"get", "list", "watch", "create", "delete"},
+    ("coordination.k8s.io", "leases"): {"get", "create", "update"},
+    ("serving.kserve.io", "inferenceservices"): {"get", "create", "update", "delete"},
+    ("trainer.kubeflow.org", "trainjobs"): {"get", "create", "delete"},
 }
 """Of the steps' account: (API group, resource) to the verbs that KFP's launcher, deployment and training use."""
 NEEDED_BY_NAME = {("configmaps", "kfp-launcher"), ("secrets", "taskmix-s3")}
