@@ -26,6 +26,8 @@ def print_bill(plan: Plan) -> None:
     Raises:
         TaskmixError: a dataset cannot be had or read, or a prompt leaves no room for its text.
     """
+    from rich.markup import escape
+
     from taskmix.modeling.api.bill import Bill
 
     console = make_console()
@@ -44,7 +46,7 @@ def print_bill(plan: Plan) -> None:
         model = plan.config.models[job.model]
         assert isinstance(model, ApiModel)
         limit = "none" if model.spending_limit_usd is None else f"{model.spending_limit_usd:,.2f}"
-        table.add_row(job.title, *_cells(bill), limit)
+        table.add_row(escape(job.title), *_cells(bill), limit)
     total = sum(bills.values(), start=Bill())
     table.add_section()
     table.add_row("all", *_cells(total), "")
