@@ -1,1 +1,1 @@
-"""The graph: build, compile, run locally. Installed as `taskmix_pipelines`."""
+"""The graph: build, compile, run locally or on a cluster, on schedule. Installed as `taskmix_pipelines`."""
