@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from taskmix.cli.memory import memory_problems, memory_table, tuned_decoders
 from taskmix.cli.options import ConfigArgument, SetOption, StorageOption, read_config
 from taskmix.cli.tables import make_console, make_table
+from taskmix.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,7 +24,8 @@ _STYLES = {"done": "green", "half": "yellow", "to do": "default", "unknown": "ye
 def plan(config: ConfigArgument, overrides: SetOption = None, storage: StorageOption = None) -> None:
     """Show the datasets, jobs, systems and hardware of a configuration, and what is already done on storage.
 
-    Works without a network and without credentials too: what cannot be looked up is said to be unknown.
+    Works without a network and without credentials too: what cannot be looked up is said to be unknown. A decoder whose
+    training cannot fit its GPUs ends it with exit code 2, and with what would make it fit.
     """
     from taskmix.cli.standing import dataset_standings, job_standings
     from taskmix.config.plan import make_plan
@@ -38,8 +41,12 @@ def plan(config: ConfigArgument, overrides: SetOption = None, storage: StorageOp
     if made.config.hardware:
         console.print(_hardware_table(made))
         console.print(_estimate_table(made))
+    if tuned_decoders(made):
+        console.print(memory_table(made))
     for line in _remarks(made, {**datasets, **{job.title: standing for job, standing in jobs.items()}}):
         console.print(line)
+    if problems := memory_problems(made):
+        raise ConfigError(str(config), problems)
 
 
 def _state(standing: Standing, *, done: str) -> str:
