@@ -33,6 +33,7 @@ from taskmix.evaluation.paired import (
     share_standard_error,
     tango_interval,
 )
+from taskmix.evaluation.seeds import over_seeds
 
 Array = NDArray[np.float64]
 RESAMPLES = 1000
@@ -96,11 +97,8 @@ def coverage_of_scores(trials: int) -> Iterator[Rate]:
             generator = np.random.default_rng([1, texts, seed])
             ours, _ = draw_spans(generator, texts=texts, skill=0.85, other=0.85)
             hits += _holds(interval(resampled(ours, seed=seed), confidence=0.95), truth_of(skill=0.85, other=0.85)[0])
-            right = (generator.random(texts) < 0.9).astype(np.float64)
-            share = Measure(
-                "accuracy", sparse.csr_array(np.stack([right, np.ones(texts)], 1)), lambda s: (s[..., 0], s[..., 1])
-            )
-            found = resample({0: share}, rows=texts, resamples=RESAMPLES, seed=seed, dataset="d")[0]
+            right = generator.random(texts) < 0.9
+            found = resample({0: _share(right)}, rows=texts, resamples=RESAMPLES, seed=seed, dataset="d")[0]
             accuracy_hits += _holds(interval(found, confidence=0.95), 0.9)
         yield Rate(f"BCa interval of an accuracy of 90 %, {texts} texts, holds it", "95 %", accuracy_hits, trials)
         yield Rate(f"BCa interval of span F1, {texts} texts, holds it", "95 %", hits, trials)
@@ -165,6 +163,49 @@ def power(trials: int) -> Iterator[Rate]:
     yield Rate("a loss of 3 points passes a margin of 1, 3000 texts", "0 %", passed, many)
 
 
+def coverage_over_seeds(trials: int) -> Iterator[Rate]:
+    """Do intervals over three training seeds hold what the recipe is worth, and the difference of two such recipes?"""
+    for spread, told in ((0.0, "alike"), (SEED_SPREAD, "1.4 points apart")):
+        truth = float(np.mean(_chances(np.random.default_rng(0), texts=20_000, seeds=400, spread=spread)))
+        several = first = apart = 0
+        for trial in range(trials):
+            generator = np.random.default_rng([9, trial, round(spread * 100)])
+            ease = generator.normal(EASE, 2, 500)
+            measures = {
+                (system, seed): _share(generator.random(500) < chances)
+                for system in "ab"
+                for seed, chances in enumerate(_chances(generator, ease=ease, seeds=3, spread=spread))
+            }
+            found = resample(measures, rows=500, resamples=RESAMPLES, seed=trial, dataset="d")
+            ours, theirs = (over_seeds([found[s, n] for n in range(3)], stream=[trial, s]) for s in "ab")
+            several += _holds(interval(ours, confidence=0.95), truth)
+            first += _holds(interval(found["a", 0], confidence=0.95), truth)
+            apart += _holds(interval(ours.minus(theirs), confidence=0.95), 0.0)
+        yield Rate(f"two-level interval, 3 seeds {told}, 500 texts, holds it", "95 %", several, trials)
+        yield Rate(f"the same of the difference of two equal recipes, {told}", "95 %", apart, trials)
+        yield Rate(f"interval of one seed alone, seeds {told}, holds it", "", first, trials)
+
+
+EASE = 2.6
+"""Mean log odds of a right answer, with a standard deviation of 2 over texts: an accuracy of about 85 %."""
+SEED_SPREAD = 0.15
+"""Standard deviation over seeds of the log odds: 1.4 points of accuracy."""
+
+
+def _chances(
+    generator: np.random.Generator, *, seeds: int, spread: float, texts: int = 0, ease: Array | None = None
+) -> Array:
+    """(seeds, texts) each seed's chance to answer each text rightly."""
+    known = generator.normal(EASE, 2, texts) if ease is None else ease
+    chances: Array = 1 / (1 + np.exp(-(known + generator.normal(0, spread, (seeds, 1)))))
+    return chances
+
+
+def _share(right: NDArray[np.bool_]) -> Measure:
+    statistics = np.stack([right, np.ones(len(right))], axis=1).astype(np.float64)
+    return Measure("accuracy", sparse.csr_array(statistics), lambda sums: (sums[..., 0], sums[..., 1]))
+
+
 TRUTHS: dict[tuple[float, float], tuple[float, float]] = {}
 
 
@@ -209,6 +250,7 @@ def main() -> None:
         coverage_of_differences,
         false_alarms,
         power,
+        coverage_over_seeds,
     )
     for part in parts:
         for rate in part(trials):

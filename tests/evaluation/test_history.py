@@ -6,7 +6,7 @@ import pytest
 
 from taskmix import storage
 from taskmix.errors import NotFound
-from taskmix.evaluation.history import History, drift, label_distance, read_history
+from taskmix.evaluation.history import History, chance_of_labels, drift, label_distance, read_history
 from taskmix.evaluation.report.history_page import render_history, timelines
 from taskmix.serving.releases import promote, stage
 
@@ -57,6 +57,12 @@ def test_label_distance_is_the_share_that_would_have_to_change():
     assert label_distance({"a": 10, "b": 30}, {"a": 1, "b": 3}) == 0.0
 
 
+def test_drift_of_labels_is_told_with_its_chance():
+    assert chance_of_labels({"a": 50, "b": 50}, {"a": 51, "b": 49}) > 0.5
+    assert chance_of_labels({"a": 500, "b": 500}, {"a": 600, "b": 400}) < 0.001
+    assert chance_of_labels({"a": 50}, {"a": 60}) == 1.0
+
+
 def test_new_and_lost_labels_are_drift():
     def card(labels, sha):
         counts = {"train": dict.fromkeys(labels, 10)}
@@ -66,7 +72,7 @@ def test_new_and_lost_labels_are_drift():
         "train: other content of the same 20 rows",
         "t: new labels c",
         "t: labels gone b",
-        "t: 50.0 % of the labels in train are distributed otherwise",
+        "t: 50.0 % of the labels in train are distributed otherwise (p < 0.001)",
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from taskmix import storage
-from taskmix.config.schema import Reference
+from taskmix.config.schema import ApiModel, Reference
 from taskmix.errors import EvaluationError, NotFound
 from taskmix.evaluation.benchmark import MAX_DETAILS
 from taskmix.evaluation.report import regenerate
@@ -308,3 +308,13 @@ def test_no_part_of_the_page_is_wider_than_the_screen(report_uri, tmp_path, widt
     )
     found, screen = map(int, re.search(r"<title>(\d+) of (\d+)</title>", done.stdout).groups())
     assert found <= screen <= width
+
+
+def test_costs_stand_beside_the_prices_that_they_are_made_of(report):
+    api = {"kind": "api", "base_url": "https://api.example/v1", "model": "m", "prices_as_of": "2026-11-01"}
+    dated = ApiModel.model_validate({**api, "usd_per_million_tokens": {"input": 2.5, "output": 10}})
+    config = report.config.model_copy(update={"models": {**report.config.models, "asked": dated}})
+    changed = report.model_copy(update={"config": config})
+    for text in (render_html(changed), render_markdown(changed).replace("\\", "")):
+        assert "linear: $0.5 an hour of cheap" in text
+        assert "asked: $2.5 and $10 a million tokens of prompt and answer, as of 2026-11-01" in text

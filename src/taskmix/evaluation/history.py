@@ -9,9 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from scipy.stats import chi2_contingency
+
 from taskmix import storage
 from taskmix.errors import EvaluationError, NotFound
 from taskmix.evaluation.lineage import GATE_FILE
+from taskmix.evaluation.report.figures import p_value
 from taskmix.evaluation.report.model import REPORT_FILE, Report, read_report
 from taskmix.evaluation.scorecard import Score
 from taskmix.modeling.system import CHAMPION_FILE
@@ -134,6 +137,14 @@ def label_distance(before: Mapping[str, int], after: Mapping[str, int]) -> float
     return sum(abs(before.get(k, 0) / sums[0] - after.get(k, 0) / sums[1]) for k in {*before, *after}) / 2
 
 
+def chance_of_labels(before: Mapping[str, int], after: Mapping[str, int]) -> float:
+    """The p of 'both are draws of one distribution': chi-squared; 1 where there is no choice."""
+    names = sorted({*before, *after})
+    if len(names) < 2 or not sum(before.values()) or not sum(after.values()):
+        return 1.0
+    return float(chi2_contingency([[counts.get(name, 0) for name in names] for counts in (before, after)]).pvalue)
+
+
 def _line(root: str, report: Report, champions: Sequence[Champion]) -> RunLine:
     best, deployment = report.best, report.config.deployment.name
     release = storage.join(root, "deployments", deployment, "history", f"{report.run}.json")
@@ -207,6 +218,7 @@ def _label_drift(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterato
         if gone := sorted(set(earlier["labels"]) - set(facts["labels"])):
             yield f"{task}: labels gone {', '.join(gone)}"
         for split, counts in facts["counts"].items():
-            distance = label_distance(earlier["counts"].get(split, {}), counts)
-            if distance > 0:
-                yield f"{task}: {distance * 100:.1f} % of the labels in {split} are distributed otherwise"
+            known = earlier["counts"].get(split, {})
+            if (distance := label_distance(known, counts)) > 0:
+                chance = p_value(chance_of_labels(known, counts))
+                yield f"{task}: {distance * 100:.1f} % of the labels in {split} are distributed otherwise (p {chance})"

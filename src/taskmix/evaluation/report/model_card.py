@@ -21,7 +21,7 @@ CARDS_FOLDER = "cards"
 CARD_FILE = "README.md"
 WEAKEST = 10
 """Labels that a card names as its weakest."""
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 TASK_TYPES = {"classification": "text-classification", "slot_filling": "token-classification"}
 """Hugging Face's words for ours."""
 METRIC_TYPES = {"accuracy": "accuracy", "macro_f1": "f1", "span_f1": "f1"}
@@ -36,7 +36,7 @@ class CardFacts:
         job: the bundle's.
         tasks: its scores by task.
         datasets: that it learned from.
-        base: the checkpoint that it was tuned from, without revision; null for none.
+        base: hub id of the checkpoint that it was tuned from; null for none, and for one of a folder or a bucket.
     """
 
     job: JobRow
@@ -60,7 +60,8 @@ def render_card(report: Report, job: JobRow, tasks: tuple[TaskScorecard, ...]) -
     names = {report.config.tasks[task].dataset for task in job.tasks}
     datasets = tuple(row for row in report.datasets if row.name in names)
     checkpoint = getattr(report.config.models[job.model], "checkpoint", None)
-    facts = CardFacts(job, tasks, datasets, checkpoint.partition("@")[0] if checkpoint else None)
+    base = checkpoint.partition("@")[0] if checkpoint else ""
+    facts = CardFacts(job, tasks, datasets, base if HUB_ID.fullmatch(base) else None)
     body = (
         environment(autoescape=False)
         .get_template("card.md.j2")
@@ -82,7 +83,7 @@ def front_matter(report: Report, facts: CardFacts) -> ModelCardData:
         library_name="taskmix",
         pipeline_tag=TASK_TYPES[facts.tasks[0].type],
         tags=tags,
-        base_model=facts.base if facts.base and HUB_ID.fullmatch(facts.base) else None,
+        base_model=facts.base,
         datasets=hub_sets or None,
         language=sorted({locale.partition("-")[0] for locale in locales if locale}) or None,
         metrics=sorted({METRIC_TYPES[name] for card in facts.tasks for name in card.scores if name in METRIC_TYPES}),

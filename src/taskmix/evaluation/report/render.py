@@ -14,6 +14,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from taskmix.config.schema import ApiModel
 from taskmix.evaluation.report import figures
 from taskmix.evaluation.report.charts import interval_panels, model_colours, words
 from taskmix.evaluation.report.curves import learning_curves
@@ -105,6 +106,7 @@ def _content(report: Report) -> dict[str, Any]:
         "config_text": json.dumps(report.config.model_dump(mode="json"), indent=2, ensure_ascii=False),
         "method": method(report),
         "commands": commands(report),
+        "prices": prices(report),
         "curves": learning_curves(report),
     }
 
@@ -114,6 +116,23 @@ def method(report: Report) -> tuple[str, ...]:
     template = environment(autoescape=False).get_template("method.j2")
     text = template.render(evaluation=report.config.evaluation, seed=report.config.seed)
     return tuple(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
+def prices(report: Report) -> tuple[str, ...]:
+    """What each model's cost is made of, by the configuration; API prices with their day."""
+    told = []
+    for name, model in report.config.models.items():
+        hardware = report.config.hardware.get(model.hardware) if model.hardware else None
+        parts = (
+            [f"${hardware.usd_per_hour:g} an hour of {model.hardware}"] if hardware and hardware.usd_per_hour else []
+        )
+        if isinstance(model, ApiModel):
+            tokens = model.usd_per_million_tokens
+            day = f"as of {model.prices_as_of.isoformat()}" if model.prices_as_of else "of no known day"
+            parts.append(f"${tokens.input:g} and ${tokens.output:g} a million tokens of prompt and answer, {day}")
+        if parts:
+            told.append(f"{name}: {'; '.join(parts)}")
+    return tuple(told)
 
 
 def commands(report: Report) -> tuple[tuple[str, str], ...]:
