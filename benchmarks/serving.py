@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -246,19 +247,19 @@ def main() -> None:
             groups[f"{name} mixed"] = groups[name]
             requests[f"{name} mixed"] = mixed_request(texts, groups[name][0].port)
         served = ("plain", "torch", "torch-bf16", "onnx", "onnx-int8", "two singles")
-        cases = [(name, concurrency) for concurrency in CONCURRENCIES for name in served]
-        cases += [(name, 1) for name in ("plain mixed", "torch mixed", "SDK, no model", "ours, no model")]
-        found = measure_all(
+        measured = partial(
+            measure_all,
             groups,
             lambda name: requests[name],
-            cases=cases,
             rounds=rounds,
             seconds=seconds,
             tell=lambda line: print(line, file=sys.stderr, flush=True),
         )
-        memory = {name: sum(server.memory_mib() for server in servers) for name, servers in groups.items()}
-    memory = {name: mib for name, mib in memory.items() if "mixed" not in name}
-    tell(found, targets(found, memory=memory), memory=memory)
+        found = measured(cases=[(name, concurrency) for concurrency in CONCURRENCIES for name in served])
+        memory = {name: sum(server.memory_mib() for server in groups[name]) for name in served}
+        others = ("plain mixed", "torch mixed", "SDK, no model", "ours, no model")
+        found |= measured(cases=[(name, 1) for name in others])
+        tell(found, targets(found, memory=memory), memory=memory)
 
 
 def _start(systems: Mapping[str, str], stack: contextlib.ExitStack, *, logs: Path) -> dict[str, list[Server]]:

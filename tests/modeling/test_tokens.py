@@ -42,6 +42,14 @@ def test_batches_by_length_hold_every_text_once_within_the_budget(lengths: list[
     assert all(len(batch) * max(lengths[i] for i in batch) <= 100 for batch in batches)
 
 
+def test_one_long_text_does_not_drag_short_ones_up_to_its_length() -> None:
+    lengths = [12] * 28 + [110] * 3 + [256]
+
+    batches = batches_by_length(lengths, tokens_per_batch=4096)
+
+    assert [[lengths[i] for i in batch] for batch in batches] == [[256], [110] * 3, [12] * 28]
+
+
 def test_no_text_gives_no_tokens() -> None:
     assert tokenize([], tokenizer=TOKENIZER, max_tokens=16) == []
     assert np.array_equal(tokenize([""], tokenizer=TOKENIZER, max_tokens=16)[0].word_starts, [])

@@ -5,7 +5,8 @@ from tiny_bundles import publish_run
 
 from taskmix import storage
 from taskmix.errors import Corrupt, NotFound, ServingError, StorageError, Superseded
-from taskmix.modeling.system import load_system
+from taskmix.evaluation.exports import export_system
+from taskmix.modeling.system import load_system, read_system_record
 from taskmix.serving.releases import assemble, champion, previous_release, promote, read_release, roll_back, stage
 
 
@@ -103,6 +104,21 @@ def test_the_assembled_release_is_the_system_in_one_folder(
     assert [part.manifest for part in served.parts] == [part.manifest for part in evaluated.parts]
     asked, expected = (repr(system.predict(["wake me at nine"])) for system in (served, evaluated))
     assert asked == expected
+
+
+def test_an_export_goes_along_into_the_folder(tmp_path) -> None:
+    root = str(tmp_path / "storage")
+    report = publish_run(root, run="run-1")
+    summary = storage.read_json(f"{report}/report.json")
+    export_system(summary["systems"][0]["record"], backend="torch-bf16", max_loss=1.0)
+    summary["config"]["deployment"] = {"backend": "torch-bf16"}
+    storage.write_json(f"{report}/report.json", summary, replace=True)
+
+    uri = assemble(stage(report, deployment="assistant"))
+
+    (part,) = read_system_record(uri).bundles
+    assert part.export == f"{uri}exports/0"
+    assert [part.backend for part in load_system(uri, device="cpu").parts] == ["torch-bf16"]
 
 
 def test_an_empty_file_that_kserve_would_leave_out_is_refused(tmp_path) -> None:

@@ -60,7 +60,7 @@ class LabelSpace:
     def __len__(self) -> int:
         return len(self.labels)
 
-    @property
+    @cached_property
     def tags(self) -> tuple[str, ...]:
         """`O`, then `B-slot`, `I-slot` for each slot: tag 0 is outside, 1 + 2i begins slot i, 2 + 2i continues it."""
         return ("O", *(f"{mark}-{slot}" for slot in self.labels for mark in "BI"))

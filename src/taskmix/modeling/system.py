@@ -151,8 +151,7 @@ def read_system_record(uri: str) -> SystemRecord:
     served = storage.join(uri, SYSTEM_FILE)
     if storage.exists(served):
         record = parse_system_record(storage.read_json(served), uri=served)
-        inside = [part.model_copy(update={"uri": storage.join(uri, part.uri)}) for part in record.bundles]
-        return record.model_copy(update={"bundles": tuple(inside)})
+        return record.model_copy(update={"bundles": tuple(_seen_from(uri, part) for part in record.bundles)})
     champion = storage.join(uri, CHAMPION_FILE)
     if storage.exists(champion):
         return parse_system_record(storage.read_json(champion), uri=champion)
@@ -160,6 +159,12 @@ def read_system_record(uri: str) -> SystemRecord:
         f"{storage.redact(uri)}: holds no {CARD_FILE}, no {BUNDLE_FOLDER}/{CARD_FILE} and no {CHAMPION_FILE}; give a "
         "bundle, a job that is trained, a deployment, or the .json record of a system, a release or a champion"
     )
+
+
+def _seen_from(folder: str, part: BundleRecord) -> BundleRecord:
+    """A bundle's record in a release's folder, its URIs made whole."""
+    export = storage.join(folder, part.export) if part.export else None
+    return part.model_copy(update={"uri": storage.join(folder, part.uri), "export": export})
 
 
 def parse_system_record(value: Any, *, uri: str) -> SystemRecord:

@@ -174,12 +174,21 @@ def assemble(release: str) -> str:
     record = read_release(release)
     system = parse_system_record(record["record"], uri=release)
     parts = {f"bundles/{number}": bundle for number, bundle in enumerate(system.bundles)}
-    inside = [bundle.model_copy(update={"uri": name}) for name, bundle in parts.items()]
+    exports = {name.replace("bundles/", "exports/"): part.export for name, part in parts.items() if part.export}
+    inside = [
+        bundle.model_copy(
+            update={"uri": name, "export": name.replace("bundles/", "exports/") if bundle.export else None}
+        )
+        for name, bundle in parts.items()
+    ]
     text = system.model_copy(update={"bundles": tuple(inside)}).model_dump_json(indent=2) + "\n"
     uri = storage.join(release.rpartition("/history/")[0], "releases", str(record["run"]))
     about = {"kind": "release", "run": str(record["run"]), "system": system.name}
     storage.gather(
-        {name: bundle.uri for name, bundle in parts.items()}, uri, files={SYSTEM_FILE: text.encode()}, about=about
+        {**{name: bundle.uri for name, bundle in parts.items()}, **exports},
+        uri,
+        files={SYSTEM_FILE: text.encode()},
+        about=about,
     )
     return f"{uri}/"
 
