@@ -81,7 +81,7 @@ def running(name: str, command: Sequence[str], *, port: int, output: Path) -> It
     with output.open("wb") as log:
         process = subprocess.Popen(pinned, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=PARTS)
     try:
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900
         while not _ready(port):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"{name} did not start:\n{output.read_text()[-3000:]}")
