@@ -143,7 +143,7 @@ def test_the_words_of_a_prompt_belong_to_the_jobs_that_read_it_alone(config_file
     ("decoder", "why"),
     [
         ("shots: 5", "shots 5 needs tuning: none"),
-        ("head: classifier, tuning: none", "head: classifier needs tuning: full or lora"),
+        ("head: classifier, tuning: none", "head: classifier needs tuning: full"),
         ("head: classifier, answers: joint", "answers: joint needs head: generator"),
         ("recipe: {offload: true}", "offload needs deepspeed"),
         ("checkpoint: here", "exactly one of 'checkpoint'"),

@@ -16,9 +16,10 @@ from torch import nn
 
 from taskmix.config import schema
 from taskmix.errors import BundleError
-from taskmix.modeling.answers import Answer, TaskHead, known_tasks
+from taskmix.modeling.answers import Answer, Model, TaskHead, known_tasks
 from taskmix.modeling.bundle import BundleCard
-from taskmix.modeling.encoder import pick_device
+from taskmix.modeling.classifier import as_encoder_card
+from taskmix.modeling.encoder import load_encoder, pick_device
 from taskmix.modeling.label_trie import exact_scores, greedy_scores
 from taskmix.modeling.prompt_tokens import Asked, PromptTokens
 from taskmix.modeling.prompts import PromptSet, TaskPrompt, read_prompts, write_prompts
@@ -187,14 +188,16 @@ def save_decoder(module: Any, folder: Path, *, tokenizer: Any, prompts: PromptSe
     write_prompts(prompts, folder)
 
 
-def load_decoder(folder: Path, card: BundleCard, *, device: str = "auto") -> Decoder:
-    """The decoder in `folder`.
+def load_decoder(folder: Path, card: BundleCard, *, device: str = "auto") -> Model:
+    """The decoder in `folder`, whichever its head.
 
     Raises:
         BundleError: a part is missing, or is not the card's.
     """
     settings = card.job.model
     assert isinstance(settings, schema.DecoderModel)
+    if settings.head == "classifier":
+        return load_encoder(folder, as_encoder_card(card), device=device)
     module = load_causal_model(folder, device=pick_device(device), precision=settings.recipe.precision)
     answerer = PromptAnswerer(
         module,

@@ -41,7 +41,7 @@ class MultiTaskEncoder(nn.Module):
     Args:
         backbone: a transformers encoder whose output has `last_hidden_state`.
         heads: the tasks to answer.
-        pooling: `mean` of the text's tokens, or the first (`cls`).
+        pooling: `mean` of the text's tokens, the first (`cls`) or the last (`last`).
         dropout: rate between backbone and heads while training.
     """
 
@@ -80,6 +80,8 @@ class MultiTaskEncoder(nn.Module):
     def _pool(self, hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
         if self.pooling == "cls":
             return hidden_BTD[:, 0]
+        if self.pooling == "last":
+            return hidden_BTD[torch.arange(len(hidden_BTD), device=hidden_BTD.device), mask_BT.sum(dim=1) - 1]
         mask_BT1 = mask_BT.unsqueeze(-1).to(hidden_BTD.dtype)
         return (hidden_BTD * mask_BT1).sum(dim=1) / mask_BT1.sum(dim=1).clamp(min=1)
 
@@ -98,6 +100,7 @@ class EncoderModel:
         self._backend = backend
         self._tokenizer = tokenizer
         assert isinstance(card.job.model, schema.EncoderModel)
+        self._pooling = card.job.model.pooling
         self._windows = windows_of(card.job.model.recipe, tokenizer=tokenizer)
         self._max_tokens = None if self._windows else card.job.model.recipe.max_tokens
 
@@ -110,7 +113,7 @@ class EncoderModel:
         asked = known_tasks(tasks, heads=self.heads)
         if not texts:
             return []
-        tokenized = tokenize(texts, tokenizer=self._tokenizer, max_tokens=self._max_tokens)
+        tokenized = tokenize(texts, tokenizer=self._tokenizer, max_tokens=self._max_tokens, pooling=self._pooling)
         pad_token_id = self._tokenizer.pad_token_id
         logits = compute_logits(self._backend, tokenized, tasks=asked, pad_token_id=pad_token_id, windows=self._windows)
         columns = {task: self._answers(task, texts, tokenized, logits[task]) for task in asked}

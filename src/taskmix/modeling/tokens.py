@@ -29,7 +29,8 @@ class TokenizedText:
 
     Attributes:
         ids: (tokens,) int32, special tokens included.
-        word_starts: (words,) int32, position of each word's first sub-word; -1 where the text was cut before it.
+        word_starts: (words,) int32, position of each word's first sub-word (of its last, for a model that reads
+            forwards only); -1 where the text was cut before it.
     """
 
     ids: NDArray[np.int32]
@@ -55,8 +56,13 @@ def load_tokenizer(source: str | Path, *, revision: str | None = None) -> Any:
     return tokenizer
 
 
-def tokenize(texts: Sequence[str], *, tokenizer: Any, max_tokens: int | None) -> list[TokenizedText]:
-    """Sub-words of every text; text beyond `max_tokens` (special tokens counted) is cut at the end, by null nothing."""
+def tokenize(
+    texts: Sequence[str], *, tokenizer: Any, max_tokens: int | None, pooling: str = "mean"
+) -> list[TokenizedText]:
+    """Sub-words of every text; text beyond `max_tokens` (special tokens counted) is cut at the end, by null nothing.
+
+    With pooling `last` words are told by their last sub-word, since a causal model has read them only there.
+    """
     if not texts:
         return []
     encoded = tokenizer(
@@ -67,8 +73,10 @@ def tokenize(texts: Sequence[str], *, tokenizer: Any, max_tokens: int | None) ->
         return_attention_mask=False,
         verbose=False,  # it would warn of texts longer than the model reads, which are cut into windows later
     )
+    find = last_subwords if pooling == "last" else first_subwords
+    nothing = [tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id]
     return [
-        TokenizedText(np.asarray(ids, dtype=np.int32), first_subwords(text, offsets))
+        TokenizedText(np.asarray(ids or nothing, dtype=np.int32), find(text, offsets))
         for text, ids, offsets in zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
     ]
 
@@ -89,6 +97,16 @@ def first_subwords(text: str, offsets: Sequence[tuple[int, int]]) -> NDArray[np.
         covered = position < len(offsets) and offsets[position][0] < word.end
         starts.append(position if covered else -1)
     return np.asarray(starts, dtype=np.int32)
+
+
+def last_subwords(text: str, offsets: Sequence[tuple[int, int]]) -> NDArray[np.int32]:
+    """Position of the last sub-word of each word, (words,) int32; -1 for a word that is not covered to its end."""
+    ends, position = [], 0
+    for word in split_words(text):
+        while position < len(offsets) and offsets[position][1] < word.end:
+            position += 1
+        ends.append(position if position < len(offsets) else -1)
+    return np.asarray(ends, dtype=np.int32)
 
 
 def pad(texts: Sequence[TokenizedText], *, pad_token_id: int) -> tuple[Tensor, Tensor]:

@@ -60,11 +60,11 @@ def fit_encoder(
     started = time.monotonic()
     set_seed(job.seed)
     module, tokenizer = build_encoder(job.model, heads=heads, texts=[row.text for row in train.rows])
-    tokens = tokenize([row.text for row in train.rows], tokenizer=tokenizer, max_tokens=recipe.max_tokens)
+    texts_of = partial(tokenize, tokenizer=tokenizer, pooling=job.model.pooling)
+    tokens = texts_of([row.text for row in train.rows], max_tokens=recipe.max_tokens)
     windows = windows_of(recipe, tokenizer=tokenizer)
     most = None if windows else recipe.max_tokens
-    dev_tokens = tokenize([row.text for row in dev.rows], tokenizer=tokenizer, max_tokens=most)
-    dev_set = DevSet(dev.rows, dev_tokens, windows)
+    dev_set = DevSet(dev.rows, texts_of([row.text for row in dev.rows], max_tokens=most), windows)
     dataset = TokenizedMixture(train, tokens, heads=heads)
     args = training_arguments(recipe, seed=job.seed, folder=Path())  # connects the processes, so it comes first
     with node_folder(current_world()) as folder:

@@ -128,6 +128,14 @@ def train_into(
 
             untuned = prepare_untuned(job, train=train.rows, dev=dev.rows, heads=heads, folder=folder)
             temperatures, thresholds, record = untuned.temperatures, untuned.rejection_thresholds, untuned.record
+        case DecoderModel(head="classifier"):
+            from taskmix.modeling.encoder import save_encoder
+            from taskmix.training.classifier import fit_classifier
+
+            classifier = fit_classifier(job, train=train, dev=dev, heads=heads, checkpoints=checkpoints)
+            save_encoder(classifier.module, folder, tokenizer=classifier.tokenizer)
+            temperatures, thresholds = classifier.temperatures, classifier.rejection_thresholds
+            record = classifier.record
         case DecoderModel():
             from taskmix.training.decoder import fit_decoder
 
@@ -191,4 +199,10 @@ def job_fingerprint(job: JobSlice, *, datasets: Mapping[str, Dataset]) -> str:
 
 def training_module(model: ModelConfig) -> str:
     """The module of `taskmix.training` that makes the model's bundles; what it imports decides what they are."""
-    return "untuned" if isinstance(model, DecoderModel) and model.tuning == "none" else model.kind
+    match model:
+        case DecoderModel(tuning="none"):
+            return "untuned"
+        case DecoderModel(head="classifier"):
+            return "classifier"
+        case _:
+            return model.kind

@@ -117,8 +117,10 @@ class DecoderModel(Section):
             )
         if self.shots and self.tuning != "none":
             raise ValueError(f"shots {self.shots} needs tuning: none; a tuned model has learnt from all of train")
-        if self.head == "classifier" and self.tuning == "none":
-            raise ValueError("head: classifier needs tuning: full or lora; a new head must be trained")
+        if self.head == "classifier" and self.tuning != "full":
+            raise ValueError("head: classifier needs tuning: full; a new head must be trained, and with it the weights")
+        if self.head == "classifier" and self.recipe.deepspeed:
+            raise ValueError("head: classifier trains without deepspeed; take it out, or choose head: generator")
         if self.head == "classifier" and self.answers == "joint":
             raise ValueError("answers: joint needs head: generator; a classifier answers all tasks in one pass anyway")
         return self

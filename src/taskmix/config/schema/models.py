@@ -71,8 +71,9 @@ class EncoderModel(Section):
     """`owner/name@revision` of a hub, a folder, or s3://...; safetensors only."""
     architecture: Architecture | None = None
     """Instead of `checkpoint`: random weights of this size."""
-    pooling: Literal["mean", "cls"] = "mean"
-    """How the text's vector is made of its tokens'."""
+    pooling: Literal["mean", "cls", "last"] = "mean"
+    """How the text's vector is made of its tokens'; last is for causal models: the last token alone has read all, and
+    slots are told at each word's last sub-word."""
     tuning: Literal["full"] = "full"
     hardware: Name | None = None
     recipe: EncoderRecipe = EncoderRecipe()
