@@ -4,6 +4,7 @@ Every step is a container without network, with its root filesystem read-only. A
 settings are global.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from taskmix_pipelines.graph import Target, build_pipeline
 
 def main(path: str, folder: str, train: str, serve: str, *overrides: str) -> None:
     """Run it; ends with an exception when a step is seen to fail."""
+    os.umask(0)  # KFP makes the steps' folders, which the containers' user writes into
     config = load_config(Path(path), overrides=[f"storage={folder}/storage", *overrides])
     local.init(
         runner=local.DockerRunner(
@@ -25,7 +27,6 @@ def main(path: str, folder: str, train: str, serve: str, *overrides: str) -> Non
             environment={"OMP_NUM_THREADS": "1"},
         ),
         pipeline_root=folder,
-        workspace_root=folder,
         raise_on_error=True,
     )
     build_pipeline(config, target=Target(run="in-containers", images={"train": train, "serve": serve}))()

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -80,12 +81,11 @@ def run_graph(images: Any, config: Path, folder: Path, *overrides: str) -> Graph
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that the containers' user can reach: pytest's own are closed to others."""
-    folder = tmp_path_factory.mktemp("shared")
-    for parent in (folder, folder.parent, folder.parent.parent):
-        parent.chmod(0o755)
-    return folder
+def shared() -> Iterator[Path]:
+    """A folder that the containers' user can reach, and that the containers' own /tmp does not hide."""
+    with tempfile.TemporaryDirectory(prefix="taskmix-containers-", dir="/var/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 @pytest.fixture(scope="module")
