@@ -23,6 +23,7 @@ from taskmix.config.schema import (
     LinearModel,
     ModelConfig,
 )
+from taskmix.training.model_shapes import shape_of
 
 SHARE_OF_PEAK = 0.35
 """Of a GPU's multiply rate that training and answering reach. Ours; 0.3 to 0.5 are told of well-tuned training."""
@@ -35,7 +36,7 @@ PROMPT_TOKENS = {"classification": 150, "slot_filling": 250}
 KNOWN_DATASETS = {"massive": (11_514, 2_033, 2_974, 35), "20newsgroups": (10_183, 1_131, 7_532, 1_903)}
 """Rows of train, dev and test, and characters of a text: counted in MASSIVE 1.1 en-US and in bydate, raw."""
 KNOWN_PARAMETERS = {"roberta-base": 125e6, "roberta-large": 355e6, "bert-base": 110e6, "all-minilm-l6": 23e6}
-"""By what a checkpoint's name holds; Llamas and others say it themselves (`-8b`)."""
+"""By what a checkpoint's name holds; models of other names say it themselves (`-8b`)."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ def estimate_job(plan: Plan, job: Job) -> Estimate | str:
 
 
 def parameters_of(model: EncoderModel | DecoderModel) -> float | None:
-    """Weights of the model, by its architecture or by its checkpoint's name; null where neither tells."""
+    """Weights of the model, by its shape or by its checkpoint's name; null where neither tells."""
+    if isinstance(model, DecoderModel) and (shape := shape_of(model)) is not None:
+        return float(shape.parameters)
     if model.architecture is not None:
         made = model.architecture
         layer = 4 * made.hidden**2 + 3 * made.hidden * made.feed_forward
