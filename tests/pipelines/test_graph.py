@@ -71,6 +71,21 @@ def test_refused_system_leads_to_the_other_branch(tasks: dict[str, dict[str, Any
     assert tasks["refused"]["triggerPolicy"]["condition"] == f"!({accepted})"
 
 
+def test_a_backend_is_exported_between_gate_and_deploy(
+    tasks: dict[str, dict[str, Any]], project_root: Path, tmp_path: Path
+) -> None:
+    backend = ("deployment.backend=onnx-int8", "deployment.max_backend_loss=0.02", "systems=[tfidf-svm/single]")
+
+    with_backend = compiled(project_root, tmp_path / "pipeline.yaml", *backend)
+
+    assert "export onnx-int8" not in tasks
+    given = with_backend["export onnx-int8"]["inputs"]["parameters"]
+    assert given["backend"]["runtimeValue"]["constant"] == "onnx-int8"
+    assert given["max_loss"]["runtimeValue"]["constant"] == 0.02
+    report = with_backend["deploy quickstart"]["inputs"]["parameters"]["report"]
+    assert report["taskOutputParameter"]["producerTask"] == "export"
+
+
 def test_trigger_stands_between_a_datasets_new_version_and_its_jobs(project_root: Path, tmp_path: Path) -> None:
     when = "schedule={cron: 0 0 2 * * 1, retrain_when: {min_new_rows: 500}}"
     held = compiled(project_root, tmp_path / "pipeline.yaml", when, 'systems=["tfidf-svm/single"]')
