@@ -2,6 +2,7 @@
 
     python benchmarks/decoder_prediction.py                                # a Llama of 8 layers x 512, random weights
     python benchmarks/decoder_prediction.py --data en-US.jsonl --texts 20
+    python benchmarks/decoder_prediction.py --layers 2 --texts 2 --prompt labels   # minutes, also on a busy machine
 
 Texts, labels and slots are MASSIVE's (arXiv 2204.08582): 60 intents. Weights are random, since speed does not depend on
 them. The ways are timed in turns, text by text, so that other load on the machine falls on all of them; the table gives
@@ -36,7 +37,7 @@ from taskmix.training.decoder_scratch import scratch_decoder
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data/massive/en-US.jsonl"
 ARCHITECTURE = DecoderArchitecture(layers=8, hidden=512, heads=8, feed_forward=1408, vocabulary=4000)
-WARM_UP = 2
+WARM_UP = 1
 
 
 class Ways:
@@ -45,9 +46,10 @@ class Ways:
     Args:
         rows: MASSIVE's, as its file has them.
         header: of the prompts; null takes the standard one, with all labels.
+        layers: of the model.
     """
 
-    def __init__(self, rows: Sequence[dict[str, str]], *, header: str | None) -> None:
+    def __init__(self, rows: Sequence[dict[str, str]], *, header: str | None, layers: int) -> None:
         parse = TypeAdapter[TaskConfig](TaskConfig).validate_python
         shared = {"dataset": "massive", "prompt": {"header": header}}
         specs = {
@@ -63,7 +65,8 @@ class Ways:
         prompts = make_prompts(heads, specs=specs)
         torch.manual_seed(13)
         texts = [row["utt"] for row in rows]
-        self.module, tokenizer = scratch_decoder(ARCHITECTURE, prompts=prompts, heads=heads, texts=texts)
+        architecture = ARCHITECTURE.model_copy(update={"layers": layers})
+        self.module, tokenizer = scratch_decoder(architecture, prompts=prompts, heads=heads, texts=texts)
         self.module.eval()
         self.asker = PromptTokens(tokenizer, prompts=prompts, max_tokens=1024, chat="off", tuned=True)
         self.asked = {
@@ -185,12 +188,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="MASSIVE's en-US.jsonl")
     parser.add_argument("--texts", type=int, default=12)
+    parser.add_argument("--layers", type=int, default=ARCHITECTURE.layers)
+    parser.add_argument("--prompt", choices=("instruction", "labels", "both"), default="both")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows = [json.loads(line) for line in arguments.data.read_text(encoding="utf-8").splitlines()]
     texts = [row["utt"] for row in rows if row["partition"] == "test"][: arguments.texts]
-    report(Ways(rows, header="{instruction}"), texts, title="Instruction alone in the prompt")
-    report(Ways(rows, header=None), texts, title="Instruction and all labels in the prompt")
+    if arguments.prompt != "labels":
+        ways = Ways(rows, header="{instruction}", layers=arguments.layers)
+        report(ways, texts, title="Instruction alone in the prompt")
+    if arguments.prompt != "instruction":
+        ways = Ways(rows, header=None, layers=arguments.layers)
+        report(ways, texts, title="Instruction and all labels in the prompt")
 
 
 if __name__ == "__main__":
