@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from taskmix.cluster.connection import Cluster, Object, connect
@@ -27,11 +26,10 @@ from taskmix.cluster.train_job import (
     was_disrupted,
 )
 from taskmix.config.plan import JobSlice, NodesSlice
-from taskmix.data.dataset import load_dataset
 from taskmix.errors import Absent, ClusterError, Conflict, TrainingError
 from taskmix.serving.child import sigterm_as_exit
-from taskmix.storage import is_complete, join, local_copy
-from taskmix.training.job import job_fingerprint
+from taskmix.storage import is_complete, join
+from taskmix.training.job import job_uri, opened
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +70,8 @@ def finetune(
         TrainingError: the TrainJob failed, or its nodes were taken more often than the budget allows.
         ClusterError: the cluster cannot be reached, refuses, or has no Kubeflow Trainer.
     """
-    uri = _job_uri(job, datasets=datasets, storage=storage)
+    with opened(datasets) as loaded:
+        uri = job_uri(job, datasets=loaded, storage=storage)
     bundle = join(uri, "bundle")
     if is_complete(bundle):
         log.info("reused job=%s bundle=%s", job.name, bundle)
@@ -88,13 +87,6 @@ def finetune(
         )
     log.info("trained job=%s train_job=%s", job.name, name)
     return uri
-
-
-def _job_uri(job: JobSlice, *, datasets: Sequence[str], storage: str) -> str:
-    with ExitStack() as stack:
-        loaded = [load_dataset(stack.enter_context(local_copy(uri))) for uri in datasets]
-        by_name = {dataset.name: dataset for dataset in loaded}
-        return join(storage, "jobs", job.name, job_fingerprint(job, datasets=by_name))
 
 
 def follow(cluster: Cluster, wanted: Object, *, preemptions: int, poll_s: float) -> None:
