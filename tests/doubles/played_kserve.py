@@ -162,7 +162,8 @@ class PlayedKServe:
         if rolled:
             stable = revisions[rolled - 1]["model"]["storageUri"]
             self._hosts[host] = (name, stable)
-            self._see({stable: 100} | ({spec["model"]["storageUri"]: percent or 0} if rolled != latest else {}))
+            shared = healthy and rolled != latest  # Knative sends nobody to a revision that is not ready
+            self._see({stable: 100} | ({spec["model"]["storageUri"]: percent or 0} if shared else {}))
         component = {
             "latestCreatedRevision": f"{name}-predictor-{latest:05d}",
             "latestReadyRevision": f"{name}-predictor-{latest if healthy else max(rolled, 1):05d}",
