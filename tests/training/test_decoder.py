@@ -117,6 +117,10 @@ def test_weights_of_the_right_shapes_that_compute_something_else_make_no_bundle(
     whole = load_decoder_weights(Path(trained) / "bundle", dtype=torch.float32)
     expected = probe_logits(whole, row, device=torch.device("cpu"))
     verify_weights(Path(trained) / "bundle", row=row, expected_NV=expected)
+    rounded = expected + 5e-3 * expected.abs().max()
+    verify_weights(Path(trained) / "bundle", row=row, expected_NV=rounded, bf16=True)
+    with pytest.raises(TrainingError, match=r"at most 1e-04 is rounding"):
+        verify_weights(Path(trained) / "bundle", row=row, expected_NV=rounded)
     folder = damage(trained, tmp_path, lambda tensors: tensors.update({NORM: torch.zeros(32)}))
     with pytest.raises(TrainingError, match=r"are not those trained: a forward pass differs by"):
         verify_weights(folder, row=row, expected_NV=expected)

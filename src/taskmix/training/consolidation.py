@@ -59,13 +59,14 @@ def write_weights(module: Any, folder: Path) -> None:
     module.save_pretrained(folder, max_shard_size=SHARD_SIZE)
 
 
-def verify_weights(folder: Path, *, row: dict[str, Any], expected_NV: Tensor) -> Any:
+def verify_weights(folder: Path, *, row: dict[str, Any], expected_NV: Tensor, bf16: bool = False) -> Any:
     """The model as loaded back from `folder`, on the CPU, proven to be the one that was trained.
 
     Args:
         folder: with weights and configuration.
         row: the probe.
         expected_NV: what the training model made of it.
+        bf16: it multiplied in bf16, whatever its weights are kept in.
 
     Raises:
         TrainingError: a tensor is missing, left over, empty or of another shape, or the forward pass differs.
@@ -78,10 +79,11 @@ def verify_weights(folder: Path, *, row: dict[str, Any], expected_NV: Tensor) ->
     module = load_decoder_weights(folder, dtype=dtype)
     logits_NV = probe_logits(module, row, device=torch.device("cpu"))
     difference = float((logits_NV - expected_NV).abs().max() / expected_NV.abs().max().clamp(min=1e-9))
-    if not difference <= TOLERANCES[dtype]:
+    tolerance = TOLERANCES[torch.bfloat16 if bf16 else dtype]
+    if not difference <= tolerance:
         raise TrainingError(
             f"{folder}: the weights written are not those trained: a forward pass differs by {difference:.2e} of the "
-            f"largest logit, at most {TOLERANCES[dtype]:.0e} is rounding; train again from the last checkpoint, and "
+            f"largest logit, at most {tolerance:.0e} is rounding; train again from the last checkpoint, and "
             "report this with the recipe"
         )
     logger.info("verified tensors=%d difference=%.1e", len(written), difference)

@@ -106,7 +106,7 @@ def fit_decoder(
         if not current_world().leads:
             return TrainedDecoder({}, {}, record)
         write_weights(whole_model(settings, best, build=partial(_rebuild, build, seed=job.seed)), folder)
-        verify_weights(folder, row=row, expected_NV=expected_NV)
+        verify_weights(folder, row=row, expected_NV=expected_NV, bf16=args.bf16)
     tokenizer.save_pretrained(folder)
     write_prompts(prompts, folder)
     asked = ask_bundle(folder, settings=settings, heads=heads, dev=dev.rows)
