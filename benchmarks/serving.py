@@ -35,7 +35,7 @@ from rich.table import Table
 
 HERE = Path(__file__).resolve().parent
 PARTS = HERE / "serving_parts"
-sys.path[0] = str(PARTS)  # not this folder, where `statistics.py` would stand in the standard library's place
+sys.path.insert(0, str(PARTS))
 
 from load import Load, make_request, put_under_load  # noqa: E402
 from system import build_systems, sample_texts  # noqa: E402

@@ -10,7 +10,7 @@ Student's t with one degree of freedom less than there are seeds, for so few tel
 seeds are worth the same, since they err on different texts; the first level has that part already, and its size is
 read off the resamples (how far a seed strays from the mean of the seeds, from resample to resample). Method of moments
 of a random-effects model (Searle, Casella and McCulloch 1992, section 3.5), with the t of a mean of few draws. How
-often such intervals hold the truth is simulated in benchmarks/statistics.py.
+often such intervals hold the truth is simulated in benchmarks/simulated_tests.py.
 """
 
 from __future__ import annotations

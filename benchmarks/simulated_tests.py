@@ -1,7 +1,7 @@
 """Do the report's statistics hold what they claim? Simulated: coverage of intervals, false alarms, power.
 
-    python benchmarks/statistics.py              # half a minute on one free core
-    python benchmarks/statistics.py --trials 50  # quicker and rougher
+    python benchmarks/simulated_tests.py              # half a minute on one free core
+    python benchmarks/simulated_tests.py --trials 50  # quicker and rougher
 
 Worlds with known truth are drawn again and again, and the library's own functions judge each draw as `benchmark` would.
 The number of trials is a bound on the time; every rate is printed with its simulation error (Clopper-Pearson, 95 %).
