@@ -62,7 +62,7 @@ def _help_of(command: str) -> str:
 
 
 def test_the_readmes_files_of_configuration_exist(readme: str, project_root: Path) -> None:
-    named = set(re.findall(r"configs/\w+\.yaml", readme))
+    named = set(re.findall(r"configs/[\w-]+\.yaml", readme))
     assert named == {f"configs/{path.name}" for path in (project_root / "configs").glob("*.yaml")}
 
 
