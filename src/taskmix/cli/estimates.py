@@ -23,13 +23,13 @@ from taskmix.config.schema import (
     LinearModel,
     ModelConfig,
 )
-from taskmix.training.model_shapes import shape_of
+from taskmix.modeling.prompts import CHARACTERS_PER_TOKEN
+from taskmix.training.model_shapes import scratch_shape, shape_of
 
 SHARE_OF_PEAK = 0.35
 """Of a GPU's multiply rate that training and answering reach. Ours; 0.3 to 0.5 are told of well-tuned training."""
 START_HOURS = 0.1
 """Of a step before it computes: node, image, weights. Ours."""
-CHARACTERS_PER_TOKEN = 4.0
 ANSWER_TOKENS = 12
 PROMPT_TOKENS = {"classification": 150, "slot_filling": 250}
 """Of a decoder's prompt besides its text: the instruction and some dozens of labels. Ours."""
@@ -82,9 +82,7 @@ def parameters_of(model: EncoderModel | DecoderModel) -> float | None:
     if isinstance(model, DecoderModel) and (shape := shape_of(model)) is not None:
         return float(shape.parameters)
     if model.architecture is not None:
-        made = model.architecture
-        layer = 4 * made.hidden**2 + 3 * made.hidden * made.feed_forward
-        return float(made.layers * layer + made.vocabulary * made.hidden)
+        return float(scratch_shape(model.architecture).parameters)
     name = str(model.checkpoint).lower()
     for known, weights in KNOWN_PARAMETERS.items():
         if known in name:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from taskmix.cli.standing import Standing
     from taskmix.config.plan import Job, Plan
     from taskmix.config.schema import DatasetConfig, Hardware, ModelConfig
+    from taskmix.data.dataset import Dataset
 
 _STYLES = {"done": "green", "half": "yellow", "to do": "default", "unknown": "yellow"}
 
@@ -27,12 +28,13 @@ def plan(config: ConfigArgument, overrides: SetOption = None, storage: StorageOp
     Works without a network and without credentials too: what cannot be looked up is said to be unknown. A decoder whose
     training cannot fit its GPUs ends it with exit code 2, and with what would make it fit.
     """
-    from taskmix.cli.standing import dataset_standings, job_standings
+    from taskmix.cli.standing import dataset_cards, dataset_standings, job_standings
     from taskmix.config.plan import make_plan
 
     made = make_plan(read_config(config, overrides=overrides, storage=storage))
     datasets = dataset_standings(made)
-    jobs = job_standings(made, datasets=datasets)
+    cards = dataset_cards(datasets)
+    jobs = job_standings(made, datasets=datasets, cards=cards)
     console = make_console()
     console.print(f"[bold]{made.config.name}[/bold], seed {made.config.seed}, storage {made.config.storage}")
     console.print(_dataset_table(made, datasets))
@@ -43,10 +45,25 @@ def plan(config: ConfigArgument, overrides: SetOption = None, storage: StorageOp
         console.print(_estimate_table(made))
     if tuned_decoders(made):
         console.print(memory_table(made))
+    if any(_reads_prompts(model) for model in made.config.models.values()):
+        for part in _prompt_lengths(made, cards):
+            console.print(part)
     for line in _remarks(made, {**datasets, **{job.title: standing for job, standing in jobs.items()}}):
         console.print(line)
     if problems := memory_problems(made):
         raise ConfigError(str(config), problems)
+
+
+def _reads_prompts(model: ModelConfig) -> bool:
+    from taskmix.config.schema import ApiModel, DecoderModel
+
+    return isinstance(model, ApiModel | DecoderModel)
+
+
+def _prompt_lengths(plan: Plan, cards: Mapping[str, Dataset]) -> list[Table | str]:
+    from taskmix.cli.prompt_lengths import asking_models, length_remarks, length_table
+
+    return [length_table(plan, cards=cards), *length_remarks(plan, cards=cards)] if asking_models(plan) else []
 
 
 def _state(standing: Standing, *, done: str) -> str:

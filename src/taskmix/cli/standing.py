@@ -49,12 +49,13 @@ def _dataset_standing(plan: Plan, name: str) -> Standing:
         return Standing("unknown", reason=str(error))
 
 
-def job_standings(plan: Plan, *, datasets: Mapping[str, Standing]) -> dict[Job, Standing]:
+def dataset_cards(datasets: Mapping[str, Standing]) -> dict[str, Dataset]:
+    """The datasets that are ingested, each by its card."""
+    return {name: _dataset_card(standing.uri) for name, standing in datasets.items() if standing.state == "done"}
+
+
+def job_standings(plan: Plan, *, datasets: Mapping[str, Standing], cards: Mapping[str, Dataset]) -> dict[Job, Standing]:
     """Each job to its standing; a job is named by its data, so one whose data is not ingested is still to do."""
-    cards: dict[str, Dataset] = {}
-    for name, standing in datasets.items():
-        if standing.state == "done":
-            cards[name] = _dataset_card(standing.uri)
     return {job: _job_standing(plan, job, datasets=datasets, cards=cards) for job in plan.jobs}
 
 

@@ -32,6 +32,9 @@ from taskmix.modeling.answer_format import confusable_slots, write_joint, write_
 from taskmix.modeling.answers import TaskHead
 
 PROMPTS_FILE = "prompts.json"
+CHARACTERS_PER_TOKEN = 4.0
+"""Where no tokenizer is at hand: OpenAI's rule of thumb for English (help.openai.com, "What are tokens and how to count
+them?")."""
 BLANK_LINE = "\n\n"
 """Parts header, examples and question of a prompt without chat turns; ends the answer of each example."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from taskmix import storage
-from taskmix.config.schema import DecoderModel
+from taskmix.config.schema import Architecture, DecoderArchitecture, DecoderModel
 from taskmix.errors import StorageError
 
 
@@ -80,21 +80,26 @@ name: arXiv 2307.09288 (appendix A.2.1) and 2407.21783 (table 3), and the config
 def shape_of(model: DecoderModel) -> ModelShape | None:
     """The shape of a decoder; null where neither its configuration can be read nor its name is known."""
     if model.architecture is not None:
-        wanted = model.architecture
-        return ModelShape(
-            layers=wanted.layers,
-            hidden=wanted.hidden,
-            heads=wanted.heads,
-            key_value_heads=wanted.key_value_heads or wanted.heads,
-            head_size=wanted.hidden // wanted.heads,
-            feed_forward=wanted.feed_forward,
-            vocabulary=wanted.vocabulary,
-            tied=True,
-            told_by="architecture",
-        )
+        return scratch_shape(model.architecture)
     assert model.checkpoint is not None
     read = _read_config(model.checkpoint)
     return _from_config(read) if read else _from_name(model.checkpoint)
+
+
+def scratch_shape(wanted: Architecture | DecoderArchitecture) -> ModelShape:
+    """The shape of a model that starts from random weights; an encoder's layers are counted like a decoder's."""
+    grouped = wanted.key_value_heads if isinstance(wanted, DecoderArchitecture) else None
+    return ModelShape(
+        layers=wanted.layers,
+        hidden=wanted.hidden,
+        heads=wanted.heads,
+        key_value_heads=grouped or wanted.heads,
+        head_size=wanted.hidden // wanted.heads,
+        feed_forward=wanted.feed_forward,
+        vocabulary=wanted.vocabulary,
+        tied=True,
+        told_by="architecture",
+    )
 
 
 def _read_config(checkpoint: str) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """What asking will cost, told before anything is asked: the requests themselves are made and counted, none is sent.
 
-Tokens are estimated from characters, since endpoints' tokenizers are not at hand: four characters a token, a rule of
-thumb of OpenAI's for English (help.openai.com, "What are tokens and how to count them?"). Beside it stands the most
+Tokens are estimated from characters, since endpoints' tokenizers are not at hand: four characters a token
+(`prompts.CHARACTERS_PER_TOKEN`). Beside it stands the most
 that it can cost, which needs no rule: no token is less than a byte, and answers are bounded.
 """
 
@@ -17,9 +17,7 @@ from taskmix.modeling.api.paid import PaidAnswers, request_hash
 from taskmix.modeling.api.request import first_dialect, make_body, make_question, room_for_text
 from taskmix.modeling.api.spending import most_usd, usd_of
 from taskmix.modeling.api.structured import write_structured
-from taskmix.modeling.prompts import Shot, TaskPrompt
-
-CHARACTERS_PER_TOKEN = 4.0
+from taskmix.modeling.prompts import CHARACTERS_PER_TOKEN, Shot, TaskPrompt
 
 
 @dataclass(frozen=True)
