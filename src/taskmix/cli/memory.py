@@ -31,7 +31,7 @@ def memory_table(plan: Plan) -> Table:
     from taskmix.training.memory import estimate
     from taskmix.training.model_shapes import shape_of
 
-    columns = ("model", "weights by", "parameters", "weights", "gradients", "optimizer", "activations", "logits")
+    columns = ("model", "weights by", "parameters", "weights", "gradients", "optimizer", "activations", "working")
     table = make_table("Memory to train, GiB of each GPU (an estimate)", *columns, "in all", "of", "host")
     for name, model in tuned_decoders(plan).items():
         shape, hardware = shape_of(model), _hardware(plan, model)
@@ -40,7 +40,7 @@ def memory_table(plan: Plan) -> Table:
             continue
         gpus, nodes = (hardware.gpus, hardware.nodes) if hardware else (1, 1)
         taken = estimate(model, shape=shape, gpus=gpus, nodes=nodes)
-        parts = (taken.weights_gib, taken.gradients_gib, taken.optimizer_gib, taken.activations_gib, taken.logits_gib)
+        parts = (taken.weights_gib, taken.gradients_gib, taken.optimizer_gib, taken.activations_gib, taken.working_gib)
         most = f"{hardware.gpu_memory_gib:g}" if hardware and hardware.gpu_memory_gib else "not told"
         figures = [f"{part:,.2f}" for part in (*parts, taken.total_gib)]
         table.add_row(name, shape.told_by, f"{shape.parameters:,}", *figures, most, f"{taken.host_gib:,.1f}")

@@ -26,6 +26,8 @@ LONGEST_ANSWER = 64
 """Tokens; with `max_tokens` of a prompt, the longest example, which a forward pass must hold whole. Arbitrary."""
 LOGIT_BYTES = 16
 """A logit in fp32, its copy, its log-softmax and its gradient."""
+BACKWARD_SHARE = 0.35
+"""Of a layer's activations, what its backward pass adds for gradients: fitted to `benchmarks/decoder_memory.py`."""
 FIXED_GIB = 1.5
 """CUDA's context and libraries' workspaces. Arbitrary, of the order seen on recent cards."""
 SLACK = 1.05
@@ -34,13 +36,22 @@ SLACK = 1.05
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """GiB of one GPU, by what they hold; `host_gib` is of one node's memory, by offloading."""
+    """GiB of one GPU, by what they hold.
+
+    Attributes:
+        weights_gib: with the copies that autocast keeps of them.
+        gradients_gib: of the weights that learn.
+        optimizer_gib: its state.
+        activations_gib: what is kept from the forward pass to the backward pass.
+        working_gib: what is at work beside them, at its highest: logits, or after them a layer in its backward pass.
+        host_gib: of one node's memory, by offloading.
+    """
 
     weights_gib: float
     gradients_gib: float
     optimizer_gib: float
     activations_gib: float
-    logits_gib: float
+    working_gib: float
     host_gib: float = 0.0
 
     @property
@@ -59,17 +70,16 @@ def estimate(model: DecoderModel, *, shape: ModelShape, gpus: int, nodes: int = 
     tokens = tokens_held(recipe, processes=processes)
     width = 2 if half else 4
     layer = tokens * layer_bytes(shape, width=width)
-    if recipe.gradient_checkpointing:
-        activations = shape.layers * tokens * shape.hidden * width + layer
-    else:
-        activations = shape.layers * layer
+    again = recipe.gradient_checkpointing
+    activations = shape.layers * (tokens * shape.hidden * width if again else layer)
     logits = ANSWER_SHARE * tokens * shape.vocabulary * LOGIT_BYTES
+    backward = layer * (BACKWARD_SHARE + (1 if again else 0))
     return MemoryEstimate(
         weights_gib=weights / GIB,
         gradients_gib=gradients / GIB,
         optimizer_gib=optimizer / GIB,
         activations_gib=activations / GIB,
-        logits_gib=logits / GIB,
+        working_gib=max(logits, backward) / GIB,
         host_gib=host * max(1, gpus) / GIB,
     )
 
