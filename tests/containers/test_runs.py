@@ -130,7 +130,7 @@ def address(images: Any, bundle: Path) -> Iterator[str]:
     name = f"serve-{port}"
     images.engine.podman(
         "run", "--detach", f"--name={name}", *READ_ONLY, f"--volume={bundle}:/mnt/models:ro", images.serve,
-        "/mnt/models", "--name", "quickstart", "--port", str(port),
+        "python3", "-m", "taskmix.serving", "/mnt/models", "--name", "quickstart", "--port", str(port),
     )  # fmt: skip
     try:
         yield f"http://127.0.0.1:{port}"
