@@ -81,7 +81,7 @@ def project_maker(folder: Path) -> Callable[..., Project]:
             "datasets": {"assistant": {"format": "generated", "train": 200, "dev": 40, "test": test_rows}},
             "tasks": TASKS,
             "models": MODELS,
-            "hardware": {"cheap": {"usd_per_hour": 0.5}},
+            "hardware": {"cheap": {"usd_per_hour": 0.5, "nodes": 2}},
             "evaluation": {"resamples": 200, "latency_texts": 20},
         }
         config = Config.model_validate(content | sections)

@@ -32,7 +32,7 @@ def test_every_system_is_ranked_with_intervals_speed_and_cost(project):
         assert row.speed.p50_ms > 0
         assert row.speed.texts_per_s > 0
         assert row.training_seconds == 37.5
-        assert row.training_usd == pytest.approx(37.5 / 3600 * 0.5)
+        assert row.training_usd == pytest.approx(37.5 / 3600 * 0.5 * 2)  # two nodes train, one serves
         assert row.usd_per_million_texts == pytest.approx(1e6 / row.speed.texts_per_s / 3600 * 0.5)
 
 

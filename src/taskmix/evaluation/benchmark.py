@@ -13,7 +13,7 @@ from taskmix import __version__, storage
 from taskmix.config.plan import Job, Plan, System, make_plan, training_seeds
 from taskmix.config.schema import Config
 from taskmix.errors import EvaluationError
-from taskmix.evaluation.leaderboard import compare_systems, hourly_price, leaderboard, measure_systems, rank
+from taskmix.evaluation.leaderboard import compare_systems, leaderboard, measure_systems, rank, training_price
 from taskmix.evaluation.lineage import write_lineage
 from taskmix.evaluation.omissions import left_out, remarks
 from taskmix.evaluation.report import write_renderings
@@ -212,7 +212,6 @@ def _job_row(
     plan: Plan, planned: Job, one: Evaluated, *, systems: tuple[str, ...], origins: Mapping[str, str]
 ) -> JobRow:
     job = one.scorecard.job
-    price = hourly_price(plan, planned.model)
     return JobRow(
         name=planned.name,
         model=planned.model,
@@ -226,7 +225,7 @@ def _job_row(
         bytes=job.bytes,
         parameters=job.parameters,
         training_seconds=job.training_seconds,
-        training_usd=None if price is None else job.training_seconds / 3600 * price,
+        training_usd=training_price(plan, planned.model, seconds=job.training_seconds),
         epochs=job.epochs,
         history=job.history,
         precision=job.precision,

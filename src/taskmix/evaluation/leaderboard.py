@@ -105,10 +105,16 @@ def system_speed(measured: MeasuredSystem) -> tuple[SystemSpeed, dict[str, Syste
 
 
 def hourly_price(plan: Plan, model: str) -> float | None:
-    """USD an hour of the model's hardware; null where the configuration gives none."""
+    """USD an hour of one node of the model's hardware; null where the configuration gives none."""
     hardware = plan.config.models[model].hardware
     profile = plan.config.hardware.get(hardware) if hardware else None
     return profile.usd_per_hour if profile and profile.usd_per_hour > 0 else None
+
+
+def training_price(plan: Plan, model: str, *, seconds: float) -> float | None:
+    """USD of `seconds` of training on all nodes of the model's hardware; null where there is no price."""
+    price, hardware = hourly_price(plan, model), plan.config.models[model].hardware
+    return None if price is None or hardware is None else seconds / 3600 * price * plan.config.hardware[hardware].nodes
 
 
 def million_texts_usd(speed: SystemSpeed, *, hourly_usd: float | None) -> float | None:
@@ -123,7 +129,6 @@ def _row(plan: Plan, measured: MeasuredSystem, position: int, records: Mapping[s
     jobs = list({evaluated.uri: evaluated.scorecard.job for evaluated in measured.answers.values()}.values())
     seconds = sum(job.training_seconds for job in jobs)
     speed, by_dataset = system_speed(measured)
-    price = hourly_price(plan, system.model)
     return SystemRow(
         rank=position,
         name=system.name,
@@ -140,8 +145,8 @@ def _row(plan: Plan, measured: MeasuredSystem, position: int, records: Mapping[s
         bytes=sum(job.bytes for job in jobs),
         parameters=sum(job.parameters for job in jobs),
         training_seconds=seconds,
-        training_usd=None if price is None else seconds / 3600 * price,
-        usd_per_million_texts=million_texts_usd(speed, hourly_usd=price),
+        training_usd=training_price(plan, system.model, seconds=seconds),
+        usd_per_million_texts=million_texts_usd(speed, hourly_usd=hourly_price(plan, system.model)),
         record=records[system.name],
     )
 
