@@ -31,6 +31,7 @@ SHARE_OF_PEAK = 0.35
 START_HOURS = 0.1
 """Of a step before it computes: node, image, weights. Ours."""
 ANSWER_TOKENS = 12
+"""Of an answer where labels do not tell: slots of one text, for instance. Ours: two slots of a few words."""
 PROMPT_TOKENS = {"classification": 150, "slot_filling": 250}
 """Of a decoder's prompt besides its text: the instruction and some dozens of labels. Ours."""
 KNOWN_DATASETS = {"massive": (11_514, 2_033, 2_974, 35), "20newsgroups": (10_183, 1_131, 7_532, 1_903)}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from taskmix.cli.estimates import ANSWER_TOKENS
 from taskmix.cli.tables import make_table
 from taskmix.config.schema import ApiModel, DecoderModel
 from taskmix.data.schema import LabelSpace
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from taskmix.config.plan import Job, Plan
     from taskmix.data.dataset import Dataset
 
-SLOT_ANSWER_TOKENS = 12
-"""Of the slots of one text, which no label list tells. Ours: two slots of a few words."""
 MARKS = ("p50", "p99")
 """Of the texts' lengths on the data card."""
 
@@ -203,7 +202,7 @@ def _answer(prompt: TaskPrompt, *, heads: Mapping[str, TaskHead], size: Callable
     total = 0.0
     for task, kind in zip(prompt.tasks, prompt.types, strict=True):
         named = size(f"{task}: ") if prompt.joint else 0.0
-        total += named + (SLOT_ANSWER_TOKENS if kind == "slot_filling" else _longest(heads[task].labels.labels, size))
+        total += named + (ANSWER_TOKENS if kind == "slot_filling" else _longest(heads[task].labels.labels, size))
     return total
 
 
