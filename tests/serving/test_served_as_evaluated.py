@@ -20,17 +20,26 @@ from taskmix.training.job import finetune
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared/data/massive/en-US.jsonl"
 TEXTS = 40
-SYSTEMS = ("svm/single", "encoder/single", "encoder/merged", "decoder/merged")
+SYSTEMS = (
+    "svm/single",
+    "encoder/single",
+    "encoder/merged",
+    "decoder/single",
+    "decoder/merged",
+    "untuned/merged",
+)
+CONSTANT = ("untuned/merged", "decoder/single", "decoder/merged")
+"""May name one intent for all: 300 texts teach a decoder little. Slots and probabilities are compared still."""
 
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """System to the URI of its record: trained on 300 real texts (but the decoder), evaluated on 40."""
+    """System to the URI of its record: trained on 300 real texts (but `untuned`), evaluated on 40."""
     if not DATA.is_file():
         pytest.skip(f"{DATA}: MASSIVE is not beside this checkout")
     root = str(tmp_path_factory.mktemp("storage"))
     size = {"layers": 1, "hidden": 32, "heads": 2, "feed_forward": 64, "vocabulary": 600}
-    untrained = {"kind": "decoder", "architecture": size, "tuning": "none", "answers": "joint"}
+    short = {"prompt": {"header": "{instruction}"}}  # 60 intents listed would be most of each example
     config = Config.model_validate(
         {
             "name": "real",
@@ -43,12 +52,17 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
                 }
             },
             "tasks": {
-                "intent": {"type": "classification", "dataset": "massive", "label": "intent"},
-                "slots": {"type": "slot_filling", "dataset": "massive", "annotation": "annot_utt"},
+                "intent": {"type": "classification", "dataset": "massive", "label": "intent", **short},
+                "slots": {"type": "slot_filling", "dataset": "massive", "annotation": "annot_utt", **short},
             },
             "models": {
                 "svm": {"kind": "linear", "regularization": [1.0]},
-                "decoder": untrained,
+                "untuned": {"kind": "decoder", "architecture": size, "tuning": "none", "answers": "joint"},
+                "decoder": {
+                    "kind": "decoder",
+                    "architecture": {**size, "hidden": 64},
+                    "recipe": {"epochs": 8, "learning_rate": 5e-3, "tokens_per_batch": 256, "max_tokens": 192},
+                },
                 "encoder": {
                     "kind": "encoder",
                     "architecture": size,
@@ -96,5 +110,5 @@ def test_served_answers_are_the_evaluated_ones(records: Mapping[str, str], syste
         for example, answers in zip(recorded, served, strict=False):
             for task, expected in example.answers.items():
                 assert compare(expected, answers[task]) is None, (task, example.id)
-    if system != "decoder/merged":  # it has learnt nothing
+    if system not in CONSTANT:
         assert len({row["intent"]["label"] for row in together}) > 3  # so that equal answers say something
