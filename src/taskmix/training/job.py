@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from taskmix.config.plan import JobSlice
 from taskmix.config.schema import ApiModel, DecoderModel, EncoderModel, LinearModel, ModelConfig
@@ -19,13 +20,32 @@ from taskmix.data.mixture import Mixture, make_mixture
 from taskmix.data.schema import Split
 from taskmix.errors import TrainingError
 from taskmix.modeling.answers import TaskHead
-from taskmix.modeling.bundle import CARD_FILE, BundleCard, head_cards, installed_versions, write_card
+from taskmix.modeling.bundle import CARD_FILE, BundleCard, TrainingRecord, head_cards, installed_versions, write_card
 from taskmix.modeling.checkpoint import checkpoint_version
 from taskmix.storage import delete_prefix, fingerprint, is_complete, join, local_copy, publish
 from taskmix.training.code import code_version
 from taskmix.training.launch import is_first, launch, workers_wanted
 
 logger = logging.getLogger(__name__)
+
+
+class Fitted(Protocol):
+    """What training comes to for the bundle's card, whatever the kind."""
+
+    @property
+    def temperatures(self) -> dict[str, float]:
+        """Task to the temperature that its logits are divided by."""
+        ...
+
+    @property
+    def rejection_thresholds(self) -> dict[str, float]:
+        """Classification task to the probability below which a text counts as out of scope."""
+        ...
+
+    @property
+    def record(self) -> TrainingRecord:
+        """How the training run went."""
+        ...
 
 
 def finetune(job: JobSlice, *, datasets: Sequence[str], storage: str, processes: int | None = None) -> str:
@@ -109,56 +129,64 @@ def train_into(
     dev = job_mixture(job, datasets=datasets, split="dev")
     if not len(train):
         raise TrainingError(f"job {job.name}: no row of {sorted(datasets)} carries a label of its tasks; check tasks.*")
+    fitted = _fit(folder, job, train=train, dev=dev, heads=heads, checkpoints=checkpoints)
+    card = BundleCard(
+        kind=job.model.kind,
+        job=job,
+        heads=head_cards(heads),
+        temperatures=fitted.temperatures,
+        rejection_thresholds=fitted.rejection_thresholds,
+        training=fitted.record,
+        versions=installed_versions(),
+    )
+    if is_first():
+        write_card(card, folder)
+    return card
+
+
+def _fit(
+    folder: Path,
+    job: JobSlice,
+    *,
+    train: Mixture,
+    dev: Mixture,
+    heads: dict[str, TaskHead],
+    checkpoints: str,
+) -> Fitted:
+    """Train by the model's kind, and write the kind's own files into `folder`."""
     match job.model:
         case LinearModel():
             from taskmix.training.linear import fit_linear
 
             linear = fit_linear(job, train=train.rows, dev=dev.rows, heads=heads)
             linear.model.save(folder)
-            temperatures, thresholds, record = linear.temperatures, linear.rejection_thresholds, linear.record
+            return linear
         case EncoderModel():
             from taskmix.modeling.encoder import save_encoder
             from taskmix.training.encoder import fit_encoder
 
             encoder = fit_encoder(job, train=train, dev=dev, heads=heads, checkpoints=checkpoints)
             save_encoder(encoder.module, folder, tokenizer=encoder.tokenizer)
-            temperatures, thresholds, record = encoder.temperatures, encoder.rejection_thresholds, encoder.record
+            return encoder
         case DecoderModel(tuning="none"):
             from taskmix.training.untuned import prepare_untuned
 
-            untuned = prepare_untuned(job, train=train.rows, dev=dev.rows, heads=heads, folder=folder)
-            temperatures, thresholds, record = untuned.temperatures, untuned.rejection_thresholds, untuned.record
+            return prepare_untuned(job, train=train.rows, dev=dev.rows, heads=heads, folder=folder)
         case DecoderModel(head="classifier"):
             from taskmix.modeling.encoder import save_encoder
             from taskmix.training.classifier import fit_classifier
 
             classifier = fit_classifier(job, train=train, dev=dev, heads=heads, checkpoints=checkpoints)
             save_encoder(classifier.module, folder, tokenizer=classifier.tokenizer)
-            temperatures, thresholds = classifier.temperatures, classifier.rejection_thresholds
-            record = classifier.record
+            return classifier
         case DecoderModel():
             from taskmix.training.decoder import fit_decoder
 
-            decoder = fit_decoder(folder, job, train=train, dev=dev, heads=heads, checkpoints=checkpoints)
-            temperatures, thresholds, record = decoder.temperatures, decoder.rejection_thresholds, decoder.record
+            return fit_decoder(folder, job, train=train, dev=dev, heads=heads, checkpoints=checkpoints)
         case ApiModel():
-            from taskmix.modeling.prompts import write_prompts
-            from taskmix.training.api import UNTRAINED, draw_prompts
+            from taskmix.training.api import prepare_api
 
-            write_prompts(draw_prompts(job, train=train.rows, heads=heads), folder)
-            temperatures, thresholds, record = dict.fromkeys(heads, 1.0), {}, UNTRAINED
-    card = BundleCard(
-        kind=job.model.kind,
-        job=job,
-        heads=head_cards(heads),
-        temperatures=temperatures,
-        rejection_thresholds=thresholds,
-        training=record,
-        versions=installed_versions(),
-    )
-    if is_first():
-        write_card(card, folder)
-    return card
+            return prepare_api(job, train=train.rows, heads=heads, folder=folder)
 
 
 def job_heads(job: JobSlice, *, datasets: Mapping[str, Dataset]) -> dict[str, TaskHead]:
