@@ -117,10 +117,19 @@ def _score(ours: Score, theirs: Score) -> tuple[Outcome, str]:
 
 def _conclusions(first: Report, second: Report) -> Iterator[Finding]:
     """The winner and the merge verdicts."""
-    yield _same("best system", first.best.name, second.best.name)
+    yield _best(first, second)
     again = {verdict.merged: verdict.verdict for verdict in second.verdicts}
     for verdict in first.verdicts:
         yield _same(f"verdict on {verdict.merged}", verdict.verdict, again.get(verdict.merged, "none"))
+
+
+def _best(first: Report, second: Report) -> Finding:
+    """Equal scores are ranked by speed, which is measured anew: another winner among equals is no other claim."""
+    ours, theirs = first.best.name, second.best.name
+    scores = {row.name: row.ranked.value for row in second.systems}
+    if ours != theirs and scores.get(ours) == scores[theirs]:
+        return Finding("best system", "within", f"{ours}, again {theirs}: of equal score, ranked by speed")
+    return _same("best system", ours, theirs)
 
 
 def _verdicts(original: str, again: str) -> Finding:
@@ -135,7 +144,7 @@ def _gate(run: str) -> str:
         return "not judged"
     verdict = storage.read_json(uri)
     word = "accepted" if verdict["accepted"] else "refused"
-    return f"{verdict['system']} {word}{'' if verdict['champion'] is None else ' against a champion'}"
+    return f"{word}{'' if verdict['champion'] is None else ' against a champion'}"
 
 
 def _same(what: str, ours: str, theirs: str) -> Finding:
