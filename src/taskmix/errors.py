@@ -113,6 +113,10 @@ class Superseded(ServingError):
     """Another run has the deployment now, or has changed it: what this one decided no longer holds."""
 
 
+class RolledBack(ServingError):
+    """The release's bundles were rolled back: they are deployed again only where a person asks for it."""
+
+
 class RolloutFailed(ServingError):
     """A release did not get ready on the cluster; what was served before is served still."""
 

@@ -20,7 +20,7 @@ from taskmix.cluster.deploying import Site, deploy, roll_back
 from taskmix.cluster.inference_service import DEPLOYER
 from taskmix.cluster.kinds import DEPLOYMENT, INFERENCE_SERVICE
 from taskmix.config.plan import DeploymentSlice
-from taskmix.errors import ClusterError, RolloutFailed, ServingError, Superseded
+from taskmix.errors import ClusterError, RolledBack, RolloutFailed, ServingError, Superseded
 from taskmix.serving.releases import champion, stage
 
 WAYS = {
@@ -312,7 +312,17 @@ def test_a_rollback_returns_to_the_champion_before(deployed: Deployed) -> None:
 
     assert deployed.served_run == "run-1"
     assert deployed.kserve.seen[-1] == {"run-1": 100}
-    assert champion(deployed.root, deployed.name)["rolled_back"].endswith("/history/run-2.json")
+    service = deployed.service
+    with pytest.raises(RolledBack, match=r"run-2\.json: is made of the same bundles as tiny/merged of run run-2"):
+        deployed.deploy(deployed.stage("run-2"))
+    assert deployed.service == service
+
+    deploy(deployed.stage("run-2"), deployed.settings(), site=deployed.site, again=True)
+
+    assert deployed.served_run == "run-2"
+    (rollback,) = champion(deployed.root, deployed.name)["rollbacks"]
+    assert rollback["release"].endswith("/history/run-2.json")
+    assert rollback["overruled"]["by"] == rollback["done"]["by"]
 
 
 def test_a_missing_permission_is_told_before_anything_is_changed(

@@ -83,14 +83,17 @@ def publish_evaluation(bundle: str, uri: str) -> None:
 def publish_run(root: str, *, run: str, blocks: Sequence[Sequence[str]] = (("intent", "slots"),), seed: int = 1) -> str:
     """A run with one system, accepted by the gate; returns the URI of its report.
 
-    The report holds what staging reads of it, in evaluation's own words.
+    A run of the same seed finds the jobs of the one before it. The report holds what staging reads of it, in
+    evaluation's own words.
     """
     bundles = []
     for block in blocks:
         job = storage.join(root, "jobs", f"tiny.{'+'.join(block)}", f"{seed:016d}")
         bundle, evaluation = storage.join(job, "bundle"), storage.join(job, "evaluation", "0" * 16)
-        manifest = publish_bundle(bundle, tasks=block, seed=seed)
-        publish_evaluation(bundle, evaluation)
+        if not storage.is_complete(bundle):
+            publish_bundle(bundle, tasks=block, seed=seed)
+            publish_evaluation(bundle, evaluation)
+        manifest = storage.read_manifest(bundle)
         bundles.append({"uri": bundle, "tasks": list(block), "evaluation": evaluation, "manifest": manifest.sha256})
     grouping = "merged" if len(blocks) == 1 else "single"
     tasks = {task: bundle["uri"] for bundle in bundles for task in bundle["tasks"]}

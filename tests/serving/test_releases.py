@@ -1,13 +1,15 @@
 import shutil
+import socket
 
 import pytest
 from tiny_bundles import publish_run
 
 from taskmix import storage
-from taskmix.errors import Corrupt, NotFound, ServingError, StorageError, Superseded
+from taskmix.errors import Corrupt, NotFound, RolledBack, ServingError, StorageError, Superseded
 from taskmix.evaluation.exports import export_system
 from taskmix.modeling.system import load_system, read_system_record
-from taskmix.serving.releases import assemble, champion, previous_release, promote, read_release, roll_back, stage
+from taskmix.serving.assembly import assemble
+from taskmix.serving.releases import champion, previous_release, promote, read_release, roll_back, stage
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,10 @@ def test_a_rollback_returns_to_the_previous_champion_and_then_no_further_than_th
     roll_back(releases[0], served={"inference_service": "back"})
 
     served = champion(root, "back")
-    assert (served["run"], served["rolled_back"], served["previous"]) == ("run-1", releases[1], None)
+    assert (served["run"], served["previous"]) == ("run-1", None)
+    (left,) = served["rollbacks"]
+    assert (left["run"], left["release"], left["overruled"]) == ("run-2", releases[1], None)
+    assert left["done"]["by"].endswith(f"@{socket.gethostname()}")
     assert served["served"] == {"inference_service": "back"}
     with pytest.raises(ServingError, match="names no previous champion, so there is nothing to return to"):
         previous_release(root, "back")
@@ -83,6 +88,53 @@ def test_a_rollback_returns_to_the_previous_champion_and_then_no_further_than_th
         roll_back(releases[1])
     with pytest.raises(ServingError, match="nothing has been deployed under this name"):
         previous_release(root, "never")
+
+
+def test_bundles_that_were_rolled_back_are_promoted_again_only_where_that_is_asked_for(tmp_path) -> None:
+    root = str(tmp_path)
+    for run, seed in (
+        ("run-1", 1),
+        ("run-2", 2),
+        ("run-3", 2),
+        ("run-4", 4),
+    ):  # the third reuses the second
+        publish_run(root, run=run, seed=seed)
+
+    def staged(run: str) -> str:
+        return stage(report_of(root, run), deployment="back", run=run)
+
+    first = staged("run-1")
+    promote(first)
+    promote(staged("run-2"))
+    roll_back(first)
+
+    with pytest.raises(RolledBack, match=r"as tiny/merged of run run-2, which was rolled back on .* by .*@"):
+        promote(staged("run-3"))
+    assert champion(root, "back")["run"] == "run-1"
+    promote(staged("run-4"))  # others may
+    (kept,) = champion(root, "back")["rollbacks"]  # and the next champion remembers it still
+    assert (kept["run"], kept["overruled"]) == ("run-2", None)
+    assert "rollbacks" not in champion(root, "back")["previous"]
+    publish_run(root, run="run-5", seed=2)
+    with pytest.raises(RolledBack, match="it shall be: taskmix deploy CONFIG --run run-5 --again"):
+        promote(staged("run-5"))
+
+    promote(staged("run-5"), again=True)
+
+    (kept,) = champion(root, "back")["rollbacks"]
+    assert kept["overruled"]["at"] >= kept["done"]["at"]
+    publish_run(root, run="run-6", seed=6)
+    promote(staged("run-6"))
+    publish_run(root, run="run-7", seed=2)
+    promote(staged("run-7"))  # a rollback that was overruled stands no longer
+
+
+def test_a_record_whose_rollbacks_cannot_be_read_is_told(root: str) -> None:
+    uri = promote(stage(report_of(root), deployment="odd"))
+    storage.write_json(uri, {**storage.read_json(uri), "rollbacks": [{"run": "run-0"}]}, replace=True)
+
+    with pytest.raises(Corrupt, match=r"odd/champion\.json: its `rollbacks` are not a list of rollbacks"):
+        promote(stage(report_of(root, "run-2"), deployment="odd"))
 
 
 @pytest.mark.parametrize("where", ["folder", "s3"])

@@ -114,7 +114,6 @@ def _history_table(found: History) -> Table:
         table.add_column(column, overflow="fold")
     for line in found.runs:
         data = ", ".join(f"{one.name} {one.version[:8]}{'*' if one.drift else ''}" for one in line.datasets)
-        deployed = "served now" if line.serving else "was released" if line.deployed else ""
         row = (line.run, moment(line.created), line.name, line.best, line.by, score_text(line.ranked), data, line.gate)
-        table.add_row(*map(escape, (*row, deployed)))
+        table.add_row(*map(escape, (*row, line.standing)))
     return table

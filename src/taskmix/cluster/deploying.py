@@ -19,6 +19,7 @@ from taskmix.cluster.rollout import Rollout, confirm, replace_stable, roll_out, 
 from taskmix.config.plan import DeploymentSlice
 from taskmix.errors import ClusterError
 from taskmix.serving import releases
+from taskmix.serving.assembly import assemble
 from taskmix.serving.child import sigterm_as_exit
 from taskmix.storage import redact
 
@@ -47,18 +48,20 @@ class Site:
     lock_wait_s: float = LOCK_WAIT_S
 
 
-def deploy(release: str, settings: DeploymentSlice, *, site: Site | None = None) -> str:
+def deploy(release: str, settings: DeploymentSlice, *, site: Site | None = None, again: bool = False) -> str:
     """Roll a release out, canary first, and make it the champion; deploying the champion again changes nothing.
 
     Args:
         release: URI of the release.
         settings: how it shall be deployed.
         site: where; null finds out.
+        again: though its bundles were rolled back.
 
     Returns:
         URI of the champion's record.
 
     Raises:
+        RolledBack: its bundles were rolled back; nothing was changed.
         Superseded: another run was faster, or deploys still.
         RolloutFailed: the release did not get ready; what was served before is served still.
         ServingError: it answered otherwise than it was evaluated; likewise.
@@ -69,10 +72,10 @@ def deploy(release: str, settings: DeploymentSlice, *, site: Site | None = None)
         record = releases.read_release(release)
         champion = releases.read_champion(releases.champion_uri(release))
         if champion is None or champion["release"] != release:
-            releases.check_unchallenged(record, champion, release=release)
+            releases.check_promotable(record, champion, release=release, again=again)
         service = roll_out(rollout)
         rollout.lease.check()
-        return releases.promote(release, served=_served(rollout, service))
+        return releases.promote(release, served=_served(rollout, service), again=again)
 
 
 def roll_back(root: str, settings: DeploymentSlice, *, site: Site | None = None) -> str:
@@ -130,7 +133,7 @@ def _rollout(release: str, settings: DeploymentSlice, site: Site) -> Iterator[Ro
         )
     cluster = site.cluster or connect(deployment.namespace)
     abilities = site.abilities or find_abilities(cluster)
-    storage_uri = releases.assemble(release)
+    storage_uri = assemble(release)
     with sigterm_as_exit(), held(cluster, f"taskmix-{deployment.name}", wait_s=site.lock_wait_s) as lease:
         existing = cluster.find(INFERENCE_SERVICE, deployment.name)
         mode = shape.find_mode(existing, wanted=deployment.mode, abilities=abilities)

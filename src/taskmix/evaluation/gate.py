@@ -1,7 +1,8 @@
 """May the best system of a run be deployed? Rules, each told with its evidence; the verdict goes to `gate.json`.
 
 A rule takes the case and gives checks; the verdict accepts when every check passed. The rules stand in `checks` (the
-best system's numbers), `regression` (its answers to pinned examples) and `champion` (against what is served).
+best system's numbers), `regression` (its answers to pinned examples), `champion` (against what is served) and `novelty`
+(against what was rolled back).
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from taskmix.evaluation.champion import check_champion
 from taskmix.evaluation.checks import Check, check_calibration, check_latency, check_minimum
 from taskmix.evaluation.evaluate import LoadModel
 from taskmix.evaluation.lineage import GATE_FILE, write_lineage
-from taskmix.evaluation.novelty import nothing_new
+from taskmix.evaluation.novelty import check_rollbacks, nothing_new
 from taskmix.evaluation.regression import check_regression
 from taskmix.evaluation.report.model import Report, read_report
 from taskmix.modeling.bundle import load_model
-from taskmix.modeling.system import SystemRecord, read_system_record
+from taskmix.modeling.rollbacks import Rollback, rollbacks_in
+from taskmix.modeling.system import CHAMPION_FILE, SystemRecord, read_system_record
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +53,13 @@ class Case:
         report: of the run.
         champion: the system now served; null at a first deployment.
         load: makes a model of the local folder of a bundle, for rules that ask anew.
+        rollbacks: of the deployment, oldest first.
     """
 
     report: Report
     champion: SystemRecord | None
     load: LoadModel
+    rollbacks: tuple[Rollback, ...] = ()
 
 
 Rule = Callable[[Case], list[Check]]
@@ -78,7 +82,8 @@ def decide(report: str, *, load: LoadModel = load_model) -> Verdict:
     content = read_report(report)
     champion = read_champion(content)
     idle = nothing_new(content, champion)
-    checks = [] if idle else [check for rule in RULES for check in rule(Case(content, champion, load))]
+    case = Case(content, champion, load, _read_rollbacks(content))
+    checks = [] if idle else [check for rule in RULES for check in rule(case)]
     ordered = sorted(checks, key=lambda check: check.passed)
     told = [f"{'passed' if check.passed else 'FAILED'} {check.rule}: {check.evidence}" for check in ordered]
     verdict = Verdict(
@@ -109,12 +114,21 @@ def read_verdict(report: str) -> Verdict:
 
 def read_champion(report: Report) -> SystemRecord | None:
     """The record of the system that is served under the deployment's name; null before the first deployment."""
-    deployment = report.config.deployment.name
-    uri = storage.join(report.config.storage, "deployments", deployment, "champion.json")
+    uri = _champion_uri(report)
     return read_system_record(uri) if storage.exists(uri) else None
 
 
+def _read_rollbacks(report: Report) -> tuple[Rollback, ...]:
+    uri = _champion_uri(report)
+    return rollbacks_in(storage.read_json(uri), uri=storage.redact(uri)) if storage.exists(uri) else ()
+
+
+def _champion_uri(report: Report) -> str:
+    return storage.join(report.config.storage, "deployments", report.config.deployment.name, CHAMPION_FILE)
+
+
 RULES: tuple[Rule, ...] = (
+    lambda case: check_rollbacks(case.report, case.rollbacks),
     lambda case: check_minimum(case.report),
     lambda case: check_champion(case.report, case.champion, load=case.load),
     lambda case: check_regression(case.report, case.load),

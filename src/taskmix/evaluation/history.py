@@ -17,6 +17,7 @@ from taskmix.evaluation.lineage import GATE_FILE
 from taskmix.evaluation.report.figures import p_value
 from taskmix.evaluation.report.model import REPORT_FILE, Report, read_report
 from taskmix.evaluation.scorecard import Score
+from taskmix.modeling.rollbacks import Rollback, rollbacks_in
 from taskmix.modeling.system import CHAMPION_FILE
 
 REPORT_KEY = f"/report/{REPORT_FILE}"
@@ -57,6 +58,7 @@ class RunLine:
         failed: the rules that refused it, with their evidence.
         deployed: it has a release, so the deployment was begun.
         serving: its release is what is served now.
+        rolled_back: when and by whom its release was rolled back, where that stands; else empty.
     """
 
     run: str
@@ -72,16 +74,25 @@ class RunLine:
     failed: tuple[str, ...] = ()
     deployed: bool = False
     serving: bool = False
+    rolled_back: str = ""
+
+    @property
+    def standing(self) -> str:
+        """How its release stands, in words; empty where there is none."""
+        if self.serving:
+            return "served now"
+        return self.rolled_back or ("was released" if self.deployed else "")
 
 
 @dataclass(frozen=True)
 class Champion:
-    """What is served under one deployment's name."""
+    """What is served under one deployment's name, and what was rolled back there."""
 
     deployment: str
     system: str
     run: str
     promoted: str
+    rollbacks: tuple[Rollback, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -160,6 +171,7 @@ def _line(root: str, report: Report, champions: Sequence[Champion]) -> RunLine:
         datasets=tuple(DatasetVersion(one.name, str(one.card["version"]), one.card) for one in report.datasets),
         deployed=storage.exists(release),
         serving=any((one.deployment, one.run) == (deployment, report.run) for one in champions),
+        rolled_back=next((_told(one, report.run) for one in champions if one.deployment == deployment), ""),
     )
     try:
         verdict = storage.read_json(storage.join(root, "runs", report.run, GATE_FILE))
@@ -175,7 +187,15 @@ def _champions(root: str) -> Iterator[Champion]:
         name, _, file = info.key.partition("/")
         if file == CHAMPION_FILE:
             served = storage.read_json(storage.join(folder, info.key))
-            yield Champion(name, str(served["system"]), str(served["run"]), str(served.get("promoted", "")))
+            rollbacks = rollbacks_in(served, uri=storage.redact(storage.join(folder, info.key)))
+            promoted = str(served.get("promoted", ""))
+            yield Champion(name, str(served["system"]), str(served["run"]), promoted, rollbacks)
+
+
+def _told(champion: Champion, run: str) -> str:
+    """When and by whom a run's release was rolled back; empty where it was not, or that stands no longer."""
+    standing = (each.done for each in reversed(champion.rollbacks) if each.run == run and each.overruled is None)
+    return next((f"rolled back {done.at} by {done.by}" for done in standing), "")
 
 
 def _with_drift(lines: Sequence[RunLine]) -> tuple[RunLine, ...]:

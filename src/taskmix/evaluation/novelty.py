@@ -1,17 +1,21 @@
-"""Is a run's best system the one that is served already? Then there is nothing to judge and nothing to deploy.
+"""Is a run's best system one that was deployed before: served already, or rolled back since?
 
-A scheduled run on unchanged data finds every job finished, and its best system is made of the very bundles that are
-served. It ends here: cheap, and without touching what works.
+A scheduled run on unchanged data finds every job finished. If its best system is made of the very bundles that are
+served, there is nothing to judge and nothing to deploy: it ends here, cheap, and without touching what works. If they
+were rolled back, a person has said that they shall not be served, and only a person takes that back.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from taskmix import storage
 from taskmix.config.schema import Config
 from taskmix.errors import StorageError
+from taskmix.evaluation.checks import Check
 from taskmix.evaluation.report.model import Report
+from taskmix.modeling.rollbacks import ROLLED_BACK, Rollback, find_rollback
 from taskmix.modeling.system import SystemRecord, parse_system_record
 
 
@@ -27,8 +31,8 @@ def nothing_new(report: Report, champion: SystemRecord | None) -> str | None:
     """
     if champion is None or champion.run is None:
         return None
-    best = parse_system_record(storage.read_json(report.best.record), uri=report.best.record)
-    if _bundles(best) != _bundles(champion) or not _bundles(best):
+    best = _best(report)
+    if best.hashes != champion.hashes or not best.hashes:
         return None
     if _served_as(report.config.model_dump(mode="json")) != _config_of(report.config, champion.run):
         return None
@@ -38,11 +42,23 @@ def nothing_new(report: Report, champion: SystemRecord | None) -> str | None:
     )
 
 
-def _bundles(system: SystemRecord) -> set[tuple[str, tuple[str, ...]]]:
-    """Each bundle's hash with what is asked of it; empty where a record vouches for none of its bundles' bytes."""
-    if any(bundle.manifest is None for bundle in system.bundles):
-        return set()
-    return {(str(bundle.manifest), tuple(sorted(bundle.tasks or ()))) for bundle in system.bundles}
+def check_rollbacks(report: Report, rollbacks: Sequence[Rollback]) -> list[Check]:
+    """The best system may not be made of bundles that were rolled back, unless they were deployed again since.
+
+    However it would be served: what made a person take it back is not known here.
+    """
+    found = find_rollback(_best(report), rollbacks)
+    if found is None:
+        return []
+    evidence = (
+        f"the best system, {report.best.name}, is made of the same bundles as {found.told}; no run deploys them again "
+        f"by itself. If that shall be overruled: taskmix deploy CONFIG --run {report.run} --again"
+    )
+    return [Check(rule=ROLLED_BACK, passed=False, evidence=evidence)]
+
+
+def _best(report: Report) -> SystemRecord:
+    return parse_system_record(storage.read_json(report.best.record), uri=report.best.record)
 
 
 def _config_of(config: Config, run: str) -> Any:

@@ -51,6 +51,13 @@ class SystemRecord(BaseModel):
     bundles: tuple[BundleRecord, ...] = Field(min_length=1)
     run: str | None = None
 
+    @property
+    def hashes(self) -> frozenset[tuple[str, tuple[str, ...]]]:
+        """Each bundle's hash with what is asked of it; empty where the record vouches not for every bundle's bytes."""
+        if any(bundle.manifest is None for bundle in self.bundles):
+            return frozenset()
+        return frozenset((str(bundle.manifest), tuple(sorted(bundle.tasks or ()))) for bundle in self.bundles)
+
 
 @dataclass(frozen=True)
 class Part:

@@ -9,9 +9,10 @@
     predict_file    the same answers without a server:
                         predict_file(model, *, source, sink, name, form="auto", tasks=None, at_once=64, tell=...) -> int
     releases        records under <storage>/deployments/<name>/:
-                        stage(report, *, deployment, run=None) -> URI of the release
-                        promote(release) -> URI of the champion's record
+                        stage(report, *, deployment, run=None, again=False) -> URI of the release
+                        promote(release, *, again=False) -> URI of the champion's record
                         champion(storage, deployment) -> its content, or None
+    assembly        assemble(release) -> URI of the folder that a cluster's server is given
     child           the server as a child process
     smoke           smoke_test(release, *, texts=50, seed=13, timeout_s=120) -> SmokeSummary
 

@@ -7,31 +7,46 @@ it with; once another has been promoted, what the gate found no longer holds, an
 Lease keeps two runs from promoting at the same moment (`cluster.lease`).
 
     release:  {format, deployment, run, report, system, record, rank_by, scores, challenged}
-    champion: a release, and {release, promoted, previous, served, rolled_back}
+    champion: a release, and {release, promoted, previous, served, rollbacks}
+
+The champion's record remembers what was rolled back (`modeling.rollbacks`), from champion to champion; `promote`
+refuses the same bundles until it is told `again`.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from taskmix import storage
-from taskmix.errors import Corrupt, NotFound, ServingError, Superseded
-from taskmix.modeling.system import CHAMPION_FILE, SYSTEM_FILE, parse_system_record
+from taskmix.errors import Corrupt, NotFound, RolledBack, ServingError, Superseded
+from taskmix.modeling.rollbacks import (
+    ROLLED_BACK,
+    Rollback,
+    as_record,
+    find_rollback,
+    overrule,
+    rollbacks_in,
+    sign,
+    without_rollbacks,
+)
+from taskmix.modeling.system import CHAMPION_FILE, parse_system_record
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 
 
-def stage(report: str, *, deployment: str, run: str | None = None) -> str:
+def stage(report: str, *, deployment: str, run: str | None = None, again: bool = False) -> str:
     """Write the release of a run whose gate has accepted a system; staging it again changes nothing.
 
     Args:
         report: URI of the run's report, `<storage>/runs/<run>/report`.
         deployment: the deployment's name.
         run: the run's id; null takes it from `report`.
+        again: stage it too where the gate refused it for nothing but that its bundles were rolled back.
 
     Returns:
         URI of the release.
@@ -43,7 +58,7 @@ def stage(report: str, *, deployment: str, run: str | None = None) -> str:
     """
     root, of_run = _root_and_run(report)
     summary = storage.read_json(storage.join(report, "report.json"))
-    verdict = _verdict(storage.join(root, "runs", of_run, "gate.json"))
+    verdict = _verdict(storage.join(root, "runs", of_run, "gate.json"), again=again)
     before = champion(root, deployment)
     try:
         row = next(row for row in summary["systems"] if row["name"] == verdict["system"])
@@ -77,12 +92,13 @@ def stage(report: str, *, deployment: str, run: str | None = None) -> str:
     return release
 
 
-def promote(release: str, *, served: dict[str, Any] | None = None) -> str:
+def promote(release: str, *, served: dict[str, Any] | None = None, again: bool = False) -> str:
     """Make a release the champion, the champion before it kept inside; promoting the champion changes nothing.
 
     Args:
         release: URI of the release.
         served: where it is served, for people and for rolling back; null on a laptop.
+        again: though its bundles were rolled back; that rollback stands no longer then.
 
     Returns:
         URI of the champion's record.
@@ -90,6 +106,7 @@ def promote(release: str, *, served: dict[str, Any] | None = None) -> str:
     Raises:
         NotFound: there is no such release.
         Corrupt: it is no release.
+        RolledBack: its bundles were rolled back.
         Superseded: the champion is not the one any more that the gate compared the release with.
     """
     record = read_release(release)
@@ -98,19 +115,35 @@ def promote(release: str, *, served: dict[str, Any] | None = None) -> str:
     if before and before["release"] == release:
         log.info("promoted before release=%s", release)
         return uri
-    check_unchallenged(record, before, release=release)
-    previous = {key: value for key, value in before.items() if key != "previous"} if before else None
-    _write_champion(uri, record, release=release, previous=previous, served=served)
+    check_promotable(record, before, release=release, again=again)
+    previous = {key: value for key, value in without_rollbacks(before).items() if key != "previous"} if before else None
+    rollbacks = overrule(parse_system_record(record, uri=release), _rollbacks(before, release=release))
+    _write_champion(uri, record, rollbacks, release=release, previous=previous, served=served)
     log.info("promoted release=%s system=%s", release, record["system"])
     return uri
 
 
-def check_unchallenged(record: dict[str, Any], served: dict[str, Any] | None, *, release: str) -> None:
+def check_promotable(
+    record: dict[str, Any], served: dict[str, Any] | None, *, release: str, again: bool = False
+) -> None:
     """Make sure that a release may take the place of what is served.
 
+    Args:
+        record: the release's content.
+        served: the champion's, or null.
+        release: URI of the release.
+        again: it may though its bundles were rolled back.
+
     Raises:
+        RolledBack: its bundles were rolled back.
         Superseded: the champion is not the one any more that the gate compared the release with.
     """
+    found = find_rollback(parse_system_record(record, uri=release), _rollbacks(served, release=release))
+    if found is not None and not again:
+        raise RolledBack(
+            f"{storage.redact(release)}: is made of the same bundles as {found.told}; it is not deployed again by "
+            f"itself. If it shall be: taskmix deploy CONFIG --run {record['run']} --again"
+        )
     if "challenged" not in record or record["challenged"] == _run_of(served):
         return
     compared = f"the champion of run {record['challenged']}" if record["challenged"] else "no champion"
@@ -139,7 +172,8 @@ def previous_release(root: str, deployment: str) -> str:
 def roll_back(release: str, *, served: dict[str, Any] | None = None) -> str:
     """Make the previous champion, whose release is `release`, the champion again.
 
-    Its own predecessor, where its release names one, becomes the previous champion: so one can go back further.
+    Its own predecessor, where its release names one, becomes the previous champion: so one can go back further. The one
+    that is left is remembered as rolled back.
 
     Returns:
         URI of the champion's record.
@@ -157,40 +191,12 @@ def roll_back(release: str, *, served: dict[str, Any] | None = None) -> str:
         storage.join(release.rpartition("/")[0], f"{record['challenged']}.json") if record.get("challenged") else None
     )
     previous = {**read_release(before), "release": before} if before and storage.exists(before) else None
-    _write_champion(uri, record, release=release, previous=previous, served=served, rolled_back=left["release"])
+    left_system = parse_system_record(left, uri=uri)
+    rollback = Rollback(run=str(left["run"]), release=left["release"], system=left_system, done=sign())
+    rollbacks = [*_rollbacks(left, release=release), rollback]
+    _write_champion(uri, record, rollbacks, release=release, previous=previous, served=served)
     log.info("rolled back to release=%s from=%s", release, left["release"])
     return uri
-
-
-def assemble(release: str) -> str:
-    """Gather all that a server of the release needs in one folder of storage, written once.
-
-    KServe brings one folder to a server; a system may have several bundles. The service copies them, so that weights
-    do not pass through here where storage is S3.
-
-    Returns:
-        The folder's URI, which ends with a slash: without it KServe would also bring what begins with the same name.
-    """
-    record = read_release(release)
-    system = parse_system_record(record["record"], uri=release)
-    parts = {f"bundles/{number}": bundle for number, bundle in enumerate(system.bundles)}
-    exports = {name.replace("bundles/", "exports/"): part.export for name, part in parts.items() if part.export}
-    inside = [
-        bundle.model_copy(
-            update={"uri": name, "export": name.replace("bundles/", "exports/") if bundle.export else None}
-        )
-        for name, bundle in parts.items()
-    ]
-    text = system.model_copy(update={"bundles": tuple(inside)}).model_dump_json(indent=2) + "\n"
-    uri = storage.join(release.rpartition("/history/")[0], "releases", str(record["run"]))
-    about = {"kind": "release", "run": str(record["run"]), "system": system.name}
-    storage.gather(
-        {**{name: bundle.uri for name, bundle in parts.items()}, **exports},
-        uri,
-        files={SYSTEM_FILE: text.encode()},
-        about=about,
-    )
-    return f"{uri}/"
 
 
 def champion_uri(release: str) -> str:
@@ -218,9 +224,13 @@ def read_release(release: str) -> dict[str, Any]:
     return _checked(storage.read_json(release), uri=release, keys=("deployment", "run", "system", "record"))
 
 
-def _write_champion(uri: str, record: dict[str, Any], **more: Any) -> None:
+def _write_champion(uri: str, record: dict[str, Any], rollbacks: Sequence[Rollback], **more: Any) -> None:
     promoted = datetime.now(UTC).isoformat(timespec="seconds")
-    storage.write_json(uri, {**record, "promoted": promoted, **more}, replace=True)
+    storage.write_json(uri, {**record, "promoted": promoted, **more, **as_record(rollbacks)}, replace=True)
+
+
+def _rollbacks(served: dict[str, Any] | None, *, release: str) -> tuple[Rollback, ...]:
+    return rollbacks_in(served, uri=storage.redact(champion_uri(release)))
 
 
 def _run_of(served: dict[str, Any] | None) -> str | None:
@@ -269,14 +279,15 @@ def _served_record(record: str, deployment: dict[str, Any]) -> str:
     return storage.join(folder, "exports", f"{name.removesuffix('.json')}.{backend}.json")
 
 
-def _verdict(uri: str) -> dict[str, Any]:
+def _verdict(uri: str, *, again: bool) -> dict[str, Any]:
     try:
         verdict = storage.read_json(uri)
     except NotFound:
         raise ServingError(f"{storage.redact(uri)}: is not there: the gate has not decided; run it first") from None
     if not isinstance(verdict, dict) or not isinstance(verdict.get("system"), str):
         raise Corrupt(f"{storage.redact(uri)}: is no verdict of the gate; run the gate again")
-    if verdict.get("accepted") is not True:
+    failed = {check["rule"] for check in verdict.get("checks", ()) if not check["passed"]}
+    if verdict.get("accepted") is not True and not (again and failed == {ROLLED_BACK}):
         reasons = "; ".join(str(reason) for reason in verdict.get("reasons") or ["no reason given"])
         raise ServingError(f"{storage.redact(uri)}: the gate did not accept '{verdict['system']}': {reasons}")
     return verdict
