@@ -3,7 +3,7 @@ from itertools import product
 import numpy as np
 
 from taskmix.data.schema import LabelSpace, Span
-from taskmix.modeling.tagging import OUTSIDE, best_path, best_tags, hard_transitions, read_spans
+from taskmix.modeling.tagging import OUTSIDE, allowed_transitions, best_path, best_tags, bio_path, read_spans
 
 LABELS = LabelSpace(("time", "place"))
 TAGS = LABELS.tags
@@ -43,6 +43,14 @@ def test_best_tags_are_the_best_of_all_sequences_that_bio_allows() -> None:
     assert 0 < searched < 60  # both ways were taken: with a search, and without
 
 
+def test_the_search_for_bio_finds_what_the_general_one_finds() -> None:
+    random = np.random.default_rng(13)
+    rule = np.where(allowed_transitions(LABELS), 0.0, -np.inf).astype(np.float32)
+    for words in range(1, 30):
+        scores = random.normal(size=(words, len(TAGS))).astype(np.float32)
+        assert (bio_path(scores) == best_path(scores, transitions=rule)).all()
+
+
 def test_a_broken_span_is_mended_by_its_neighbours() -> None:
     # Alone, the second word's best tag would begin nothing: an I- after an O.
     scores = np.full((3, len(TAGS)), -5.0, np.float32)
@@ -60,4 +68,5 @@ def test_a_broken_span_is_mended_by_its_neighbours() -> None:
 
 def test_a_text_without_words_has_no_tags() -> None:
     assert best_tags(np.empty((0, len(TAGS)), np.float32), labels=LABELS).shape == (0,)
-    assert best_path(np.empty((0, len(TAGS)), np.float32), transitions=hard_transitions(LABELS)).shape == (0,)
+    assert bio_path(np.empty((0, len(TAGS)), np.float32)).shape == (0,)
+    assert best_path(np.empty((0, 3), np.float32), transitions=np.zeros((4, 3), np.float32)).shape == (0,)

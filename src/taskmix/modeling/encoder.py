@@ -24,6 +24,7 @@ from taskmix.modeling.backends import Backend, TorchBackend, compute_logits
 from taskmix.modeling.bundle import BundleCard
 from taskmix.modeling.calibration import softmax
 from taskmix.modeling.checkpoint import without_pooler
+from taskmix.modeling.packed_linear import pack_linears
 from taskmix.modeling.tagging import OUTSIDE, best_tags, read_spans
 from taskmix.modeling.tokens import TokenizedText, load_tokenizer, tokenize
 from taskmix.modeling.windows import WindowRule, window_rule
@@ -173,6 +174,8 @@ def load_encoder(folder: Path, card: BundleCard, *, device: str = "auto", precis
         BundleError: weights are missing, or are not those that the card describes.
     """
     module = load_module(folder, card).to(place := pick_device(device), PRECISIONS[precision])
+    if place.type == "cpu":
+        pack_linears(module)
     backend = TorchBackend(module, device=place)
     return EncoderModel(backend, tokenizer=load_tokenizer(folder), card=card)
 
