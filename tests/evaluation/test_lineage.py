@@ -14,6 +14,7 @@ from taskmix import storage
 from taskmix.errors import NotFound
 from taskmix.evaluation.gate import decide
 from taskmix.evaluation.lineage import CODE, verify_run
+from taskmix.serving.releases import promote, stage
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +31,20 @@ def copied(finished: Path, tmp_path: Path) -> Path:
     return shutil.copytree(finished, tmp_path / "copied")
 
 
-def audit(root: Path):
-    return verify_run(str(root / "runs" / "run-1"))
+def audit(root: Path, *, run: str = "run-1"):
+    return verify_run(str(root / "runs" / run))
 
 
-def lineage(root: Path) -> dict:
-    return json.loads((root / "runs" / "run-1" / "lineage.json").read_text())
+def lineage(root: Path, *, run: str = "run-1") -> dict:
+    return json.loads((root / "runs" / run / "lineage.json").read_text())
+
+
+def relation(content: dict, name: str, *, of: str, to: str) -> dict[str, set[str]]:
+    """Each end of a relation to all its other ends."""
+    found: dict[str, set[str]] = {}
+    for value in content[name].values():
+        found.setdefault(value[of], set()).add(value[to])
+    return found
 
 
 def test_every_artifact_of_the_run_is_in_its_lineage_with_the_step_that_made_it(finished):
@@ -62,9 +71,7 @@ def test_relations_name_what_there_is(finished):
 def test_a_report_leads_back_to_the_source_of_its_data(finished):
     content = lineage(finished)
     maker = {value["prov:entity"]: value["prov:activity"] for value in content["wasGeneratedBy"].values()}
-    used: dict[str, set[str]] = {}
-    for value in content["used"].values():
-        used.setdefault(value["prov:activity"], set()).add(value["prov:entity"])
+    used = relation(content, "used", of="prov:activity", to="prov:entity")
     reached, pending = set(), ["taskmix:gate.json"]
     while pending:
         name = pending.pop()
@@ -144,3 +151,75 @@ def test_the_lineage_of_the_same_run_is_the_same_bytes(finished, make_shared_pro
     before = path.read_bytes()
     decide(str(finished / "runs" / "run-1" / "report"))
     assert path.read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def asked_again(make_shared_project) -> Path:
+    """The storage of a run whose gate asked the champion anew, as the test data has changed since it was evaluated."""
+    settings = {"evaluation": {"resamples": 100, "latency_texts": 5}, "deployment": {"name": "renewed"}}
+    earlier = make_shared_project(test_rows=60, **settings)
+    report = earlier.benchmark("run-0", earlier.evaluate_all(skill={"linear": 0.9, "encoder": 0.3}, seed=2))
+    earlier.decide(report)
+    promote(stage(report, deployment="renewed"))
+    now = make_shared_project(test_rows=80, **settings)
+    now.decide(now.benchmark("run-2", now.evaluate_all(skill={"linear": 0.5, "encoder": 0.95}, seed=3)))
+    return Path(now.config.storage)
+
+
+def test_asking_the_champion_again_is_a_step_with_what_it_used_and_made(asked_again):
+    content = lineage(asked_again, run="run-2")
+    used = relation(content, "used", of="prov:activity", to="prov:entity")
+    made = relation(content, "wasGeneratedBy", of="prov:activity", to="prov:entity")
+    jobs = ("linear.intent", "linear.topic", "linear.slots")
+    assert {name for name in content["activity"] if "gate/" in name} == {f"taskmix:gate/evaluate/{job}" for job in jobs}
+    for job in jobs:
+        step = f"taskmix:gate/evaluate/{job}"
+        bundle, evaluation = f"taskmix:champion/bundles/{job}", f"taskmix:champion/evaluations/{job}"
+        assert used[step] == {bundle, "taskmix:datasets/assistant", "taskmix:config"}
+        assert made[step] == {evaluation}
+        assert evaluation in used["taskmix:gate"]
+        assert content["activity"][step]["taskmix:slice"]["evaluation"]["resamples"] == 100
+        for name in (bundle, evaluation):
+            place = asked_again / content["entity"][name]["taskmix:location"]
+            assert content["entity"][name]["taskmix:sha256"] == storage.read_manifest(str(place)).sha256
+    assert content["activity"]["taskmix:gate"]["taskmix:champion"] == "linear/single"
+    assert content["activity"]["taskmix:gate"]["taskmix:champion_run"] == "run-0"
+
+
+def test_tampering_with_what_the_champion_answered_again_is_found(asked_again, tmp_path):
+    copied = shutil.copytree(asked_again, tmp_path / "copied")
+    assert audit(copied, run="run-2").faults == ()
+    entities = lineage(copied, run="run-2")["entity"]
+    answers = copied / entities["taskmix:champion/evaluations/linear.topic"]["taskmix:location"]
+    path = answers / "predictions" / "topic.parquet"
+    path.write_bytes(path.read_bytes()[:-1])
+    (copied / entities["taskmix:champion/bundles/linear.slots"]["taskmix:location"] / "reciter.json").write_text("{}")
+    first, second = sorted(audit(copied, run="run-2").faults)
+    assert "linear.slots" in first
+    assert first.partition(": ")[0].endswith("bundle/reciter.json")
+    assert "linear.topic" in second
+    assert second.partition(": ")[0].endswith("predictions/topic.parquet")
+
+
+def test_a_champion_of_the_same_test_data_is_named_by_its_stored_answers(asked_again, make_shared_project):
+    now = make_shared_project(
+        test_rows=60, evaluation={"resamples": 100, "latency_texts": 5}, deployment={"name": "renewed"}
+    )
+    now.decide(now.benchmark("run-3", now.evaluate_all(skill={"linear": 0.5, "encoder": 0.95}, seed=3)))
+    content = lineage(asked_again, run="run-3")
+    champion = {name for name in content["entity"] if name.startswith("taskmix:champion/")}
+    assert champion == {f"taskmix:champion/evaluations/linear.{task}" for task in ("intent", "topic", "slots")}
+    assert champion <= relation(content, "used", of="prov:activity", to="prov:entity")["taskmix:gate"]
+    assert audit(asked_again, run="run-3").faults == ()
+
+
+def test_a_champion_on_another_storage_is_named_by_where_it_lies(asked_again, make_project_in, tmp_path):
+    """Whoever copies a storage has a champion whose record names the first one."""
+    make = make_project_in(tmp_path)
+    shutil.copytree(asked_again, tmp_path / "storage")
+    project = make(test_rows=60, evaluation={"resamples": 100, "latency_texts": 5}, deployment={"name": "renewed"})
+    project.decide(project.benchmark("run-4", project.evaluate_all(skill={"linear": 0.5, "encoder": 0.9}, seed=3)))
+    entity = lineage(tmp_path / "storage", run="run-4")["entity"]["taskmix:champion/evaluations/linear.slots"]
+    assert entity["taskmix:origin"].startswith(str(asked_again))
+    assert "taskmix:location" not in entity
+    assert audit(tmp_path / "storage", run="run-4").faults == ()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from taskmix import storage
 from taskmix.config.plan import make_plan
 from taskmix.errors import BundleError, EvaluationError, Incomplete, NotFound
-from taskmix.evaluation.checks import EQUAL, Check
+from taskmix.evaluation.checks import EQUAL, Check, Opponent
 from taskmix.evaluation.comparisons import Contestant, compare_family
 from taskmix.evaluation.evaluate import LoadModel, evaluate
 from taskmix.evaluation.labels import check_labels
@@ -33,12 +33,17 @@ class _Duel:
     Attributes:
         challenger: this run's best.
         champion: what is served.
-        renewed: tasks that the champion was asked again, as its stored predictions are of other test data or lost.
+        opponents: each task to the champion's bundle that answers it.
     """
 
     challenger: Contestant
     champion: Contestant
-    renewed: tuple[str, ...]
+    opponents: Mapping[str, Opponent]
+
+    @property
+    def renewed(self) -> list[str]:
+        """Tasks that the champion was asked again, as its stored predictions are of other test data or lost."""
+        return [task for task, opponent in self.opponents.items() if opponent.again]
 
 
 class _CannotCompare(Exception):
@@ -87,12 +92,26 @@ def _arrange(report: Report, champion: SystemRecord, *, load: LoadModel) -> _Due
     tasks = [task for task in report.primary if task in theirs]
     own = {uri: read_evaluation(uri) for uri in {ours[task] for task in tasks}}
     first = {task: own[ours[task]] for task in tasks}
-    second, renewed = _champions_answers(report, {task: theirs[task] for task in tasks}, like=first, load=load)
+    parts = {task: theirs[task] for task in tasks}
+    second, renewed = _champions_answers(report, parts, like=first, load=load)
     slice = make_plan(report.config).evaluation_slice()
     return _Duel(
         Contestant(report.best.name, first, score_answers(first, slice=slice)),
         Contestant(champion.name, second, score_answers(second, slice=slice)),
-        renewed,
+        {task: _opponent(part, second[task], again=task in renewed) for task, part in parts.items()},
+    )
+
+
+def _opponent(part: BundleRecord, answers: Evaluated, *, again: bool) -> Opponent:
+    job = answers.scorecard.job
+    return Opponent(
+        job=job.name,
+        tasks=job.tasks,
+        bundle=part.uri,
+        manifest=job.manifest,
+        evaluation=answers.uri,
+        evaluation_manifest=storage.read_manifest(answers.uri).sha256,
+        again=again,
     )
 
 
@@ -150,7 +169,8 @@ def _not_worse(report: Report, duel: _Duel) -> list[Check]:
     checks = []
     for task in duel.challenger.answers:
         (test,) = compare_family([(duel.challenger, duel.champion, task)], config=report.config)
-        checks.append(Check(rule=f"{RULE} {task}", passed=test.outcome == "not worse", evidence=_evidence(test)))
+        passed, opponents = test.outcome == "not worse", (duel.opponents[task],)
+        checks.append(Check(rule=f"{RULE} {task}", passed=passed, evidence=_evidence(test), opponents=opponents))
     return checks
 
 
@@ -189,7 +209,8 @@ def _not_below(report: Report, duel: _Duel) -> Check:
         f"{theirs.scores[by].value:.4f} on the same test data: difference {value:+.4f}{within}; evaluation.margins has "
         "no margin for some task's score, so the scores alone decide"
     )
-    return Check(rule=RULE, passed=value >= -EQUAL, evidence=evidence)
+    opponents = tuple(dict.fromkeys(duel.opponents.values()))
+    return Check(rule=RULE, passed=value >= -EQUAL, evidence=evidence, opponents=opponents)
 
 
 def _cannot(why: str) -> Check:

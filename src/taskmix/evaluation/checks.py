@@ -13,6 +13,25 @@ EQUAL = 1e-9
 """Scores closer than this are equal: they come of sums of floats."""
 
 
+class Opponent(Section):
+    """A bundle of the champion, with the answers of it that a rule compared with."""
+
+    job: str
+    """`<model>.<block>`."""
+    tasks: tuple[str, ...]
+    """All that the bundle answers."""
+    bundle: str
+    """URI."""
+    manifest: str
+    """sha256 of the bundle's manifest."""
+    evaluation: str
+    """URI of the answers."""
+    evaluation_manifest: str
+    """sha256 of the evaluation's manifest."""
+    again: bool
+    """The gate asked the bundle for them, on this run's test data."""
+
+
 class Check(Section):
     """What one rule came to."""
 
@@ -20,6 +39,8 @@ class Check(Section):
     passed: bool
     evidence: str
     """One sentence with the numbers."""
+    opponents: tuple[Opponent, ...] = ()
+    """Whose answers it compares with, where they are not of this run."""
 
 
 def check_minimum(report: Report) -> list[Check]:

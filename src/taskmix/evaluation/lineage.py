@@ -17,6 +17,7 @@ from typing import Any, Literal
 from taskmix import __version__, storage
 from taskmix.config.plan import make_plan
 from taskmix.errors import Corrupt, NotFound
+from taskmix.evaluation.checks import Check, Opponent
 from taskmix.evaluation.report.model import JobRow, Report, read_report
 
 log = logging.getLogger(__name__)
@@ -55,9 +56,10 @@ def make_lineage(report: Report) -> dict[str, Any]:
     for job in report.jobs:
         record.job(job)
     record.benchmark()
-    if storage.exists(storage.join(report.config.storage, "runs", report.run, GATE_FILE)):
+    verdict = storage.join(report.config.storage, "runs", report.run, GATE_FILE)
+    if storage.exists(verdict):
         record.object("taskmix:gate.json", f"runs/{report.run}/{GATE_FILE}")
-        record.gate()
+        record.gate(storage.read_json(verdict))
     return record.content()
 
 
@@ -195,19 +197,50 @@ class _Record:
         self.folder("taskmix:report", storage.join(self.report.config.storage, "runs", run, "report"))
         self.step("taskmix:benchmark", uses=[*evaluations, "taskmix:config"], makes=made, ended=self.report.created)
 
-    def gate(self) -> None:
-        """The verdict, and the pinned examples where they lie outside of the configuration."""
+    def gate(self, verdict: dict[str, Any]) -> None:
+        """The verdict, whose answers it compares with, and the pinned examples that the gate asked bundles for."""
         uses = ["taskmix:report", "taskmix:config"]
+        found = [one for check in verdict["checks"] for one in Check.model_validate(check).opponents]
+        uses += [self.opponent(one) for one in dict.fromkeys(found)]
         pinned = self.report.config.gate.regression_set
+        if pinned:
+            uses += [f"taskmix:bundles/{job}" for job in self.report.best.jobs]
         if isinstance(pinned, str):
             uses.append("taskmix:sources/regression set")
             self.entity(uses[-1], "source", origin=storage.redact(pinned), version=storage.source_version(pinned))
-        self.step("taskmix:gate", uses=uses, makes=["taskmix:gate.json"])
+        champion = {key: verdict[key] for key in ("champion", "champion_run")}
+        self.step("taskmix:gate", uses=uses, makes=["taskmix:gate.json"], **champion)
+
+    def opponent(self, opponent: Opponent) -> str:
+        """The champion's answers, and how the gate came by them where it asked again; the name of their entity."""
+        row = next((row for row in self.report.jobs if row.evaluation == opponent.evaluation), None)
+        if row is not None:
+            return f"taskmix:evaluations/{row.name}"
+        evaluation, bundle = (f"taskmix:champion/{kind}/{opponent.job}" for kind in ("evaluations", "bundles"))
+        self.folder(evaluation, opponent.evaluation, sha256=opponent.evaluation_manifest)
+        if opponent.again:
+            self.folder(bundle, opponent.bundle, sha256=opponent.manifest)
+            tasks = self.report.config.tasks
+            datasets = dict.fromkeys(tasks[task].dataset for task in opponent.tasks if task in tasks)
+            self.step(
+                f"taskmix:gate/evaluate/{opponent.job}",
+                uses=[bundle, *(f"taskmix:datasets/{name}" for name in datasets), "taskmix:config"],
+                makes=[evaluation],
+                slice=make_plan(self.report.config).evaluation_slice().model_dump(mode="json"),
+            )
+        return evaluation
 
     def folder(self, name: str, uri: str, *, sha256: str | None = None) -> None:
-        """An entity that is a published folder; its hash is that of its manifest, which holds those of its files."""
+        """An entity that is a published folder; its hash is that of its manifest, which holds those of its files.
+
+        One that lies on another storage (a champion of before this storage was copied) has no place from the root on.
+        """
         found = sha256 or storage.read_manifest(uri).sha256
-        self.entity(name, "folder", form="folder", location=self._from_root(uri), sha256=found)
+        root = self.report.config.storage.rstrip("/") + "/"
+        if uri.startswith(root):
+            self.entity(name, "folder", form="folder", location=uri.removeprefix(root), sha256=found)
+        else:
+            self.entity(name, "folder", origin=storage.redact(uri), sha256=found)
 
     def object(self, name: str, location: str) -> None:
         """An entity that is a single object."""
@@ -234,8 +267,3 @@ class _Record:
     def _relate(self, relation: str, value: dict[str, Any]) -> None:
         known = self.sections.setdefault(relation, {})
         known[f"_:{relation}{len(known) + 1}"] = value
-
-    def _from_root(self, uri: str) -> str:
-        root = self.report.config.storage.rstrip("/") + "/"
-        assert uri.startswith(root), f"{uri} lies outside of {root}"
-        return uri.removeprefix(root)
