@@ -142,6 +142,15 @@ def test_each_mistake_is_told_where_it_stands(config_file: Path, old: str, new: 
     assert any(problem in one for one in found), found
 
 
+def test_pinned_texts_do_not_stand_in_a_file_whose_texts_are_withheld(config_file: Path) -> None:
+    pinned = "gate.regression_set=[{text: wake me at nine, task: intent, label: alarm_set}]"
+    assert load_config(config_file, overrides=[pinned]).gate.regression_set
+    (problem,) = problems_of(config_file, pinned, "report.texts=redact")
+    assert problem.startswith("gate.regression_set")
+    assert problem.endswith("put them into a file of JSON lines and give its URI")
+    assert load_config(config_file, overrides=["gate.regression_set=pins.jsonl", "report.texts=redact"])
+
+
 @pytest.mark.parametrize(
     ("systems", "problem"),
     [

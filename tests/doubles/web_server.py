@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from listening import listening
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,11 @@ class WebServer:
 @contextmanager
 def running_web_server() -> Iterator[WebServer]:
     """Run a server on a free port while the block lasts."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as listener:
-        server = WebServer(f"http://127.0.0.1:{listener.server_port}")
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    with listening(listener) as url:
+        server = WebServer(url)
         listener.script = server  # type: ignore[attr-defined]
-        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield server
-        finally:
-            listener.shutdown()
-            thread.join()
+        yield server
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -66,10 +62,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("content-length", str(len(answer.body)))
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(answer.body[: answer.send_bytes])
 
     do_HEAD = do_GET
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.do_GET()
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""

@@ -21,7 +21,8 @@ name: tiny
 storage: {folder}/storage
 datasets:
   utterances: {{format: generated, train: 100, dev: 20, test: 30, noise: 0.02}}
-  tickets: {{format: csv, uri: "{folder}/lib/python3.11/{{split}}.csv", text: text}}
+  tickets:
+    {{format: csv, uri: "{folder}/lib/python3.11/{{split}}.csv", text: text, max_bad_rows: 0.1}}
 tasks:
   slots: {{type: slot_filling, dataset: utterances, annotation: slots}}
   urgency: {{type: classification, dataset: tickets, label: urgency}}
@@ -33,7 +34,10 @@ models:
     recipe: {{epochs: 1, learning_rate: 1.0e-3, tokens_per_batch: 512, max_tokens: 32}}
 evaluation: {{resamples: 100, latency_texts: 5}}
 deployment: {{name: tiny}}
+report: {{texts: redact}}
 """
+SECRET = "Zebrafink"
+"""Stands in every ticket's text, and in a row that is no ticket."""
 QUICK = ('systems=["svm/single"]', "gate.minimum={slots: 1.0}")
 """Leaves out the encoder, and the server of the smoke test, to keep later runs short."""
 
@@ -61,7 +65,8 @@ def write_tickets(folder: Path, *, seed: int) -> None:
             writer.writerow(["text", "urgency"])
             for row in range(rows):
                 label = draw.choice(sorted(words))
-                writer.writerow([f"{draw.choice(words[label])} {split} {row} {draw.randrange(1000)}", label])
+                writer.writerow([f"{draw.choice(words[label])} {split} {row} {draw.randrange(1000)} {SECRET}", label])
+            writer.writerow([f"{SECRET} {split}", "high", "one field too many"])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -191,3 +196,20 @@ def test_champion_is_the_system_that_the_gate_accepted(
     champion = json.loads((folder / "deployments" / "tiny" / "champion.json").read_text())
     verdict = json.loads((folder / "runs" / champion["run"] / "gate.json").read_text())
     assert champion["system"] == verdict["system"]
+
+
+def test_texts_that_are_withheld_stand_in_data_bundles_and_evaluations_only(
+    first: subprocess.CompletedProcess[str], second: tuple[LocalRun, list[str]], project: Project
+) -> None:
+    """Of all that the runs above wrote: logs, reports, cards, verdicts, lineage, quarantine, releases."""
+    storage_folder = project.folder / "storage"
+    allowed = ("datasets/*/*/*.parquet", "jobs/*/*/bundle/**/*", "jobs/*/*/evaluation/**/*")
+    kept = {path for pattern in allowed for path in storage_folder.glob(pattern) if path.is_file()}
+    seen = [path for path in storage_folder.rglob("*") if path.is_file() and path not in kept]
+    assert {"run.log", "report.html", "report.json", "report.md", "gate.json", "lineage.json", "quarantine.jsonl"} <= {
+        path.name for path in seen
+    }
+    wanted = SECRET.lower().encode()
+    assert [path for path in seen if wanted in path.read_bytes().lower()] == []
+    assert any(wanted in path.read_bytes().lower() for path in kept), "nothing was planted"
+    assert SECRET.lower() not in "".join([first.stdout, first.stderr, *second[1]]).lower()

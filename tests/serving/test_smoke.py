@@ -14,13 +14,14 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 from tiny_bundles import TEXTS, publish_run
+from web_server import Answer, running_web_server
 
 from taskmix import storage
 from taskmix.errors import ServingError
 from taskmix.modeling.system import read_system_record
 from taskmix.serving.child import running_server
 from taskmix.serving.releases import stage
-from taskmix.serving.smoke import compare, sample_recorded, smoke_test
+from taskmix.serving.smoke import compare, compare_served, sample_recorded, smoke_test
 
 
 def stage_run(root: Path, **options) -> str:
@@ -73,6 +74,19 @@ def test_a_server_that_answers_otherwise_is_told_with_the_first_differences(tmp_
     assert "... and 15 more" in str(caught.value)
     assert not any(text in str(caught.value) for text in TEXTS)
     assert servers() == []
+
+
+@pytest.mark.parametrize(
+    ("said", "told"), [("no healthy upstream", "no healthy upstream"), (f"cannot answer '{TEXTS[0]}'", "(withheld)")]
+)
+def test_what_a_server_says_is_told_unless_it_quotes_a_text(tmp_path: Path, said: str, told: str) -> None:
+    release = stage_run(tmp_path)
+    with running_web_server() as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+        server.answers = [Answer(503, said.encode())]
+        with pytest.raises(ServingError, match=r":predict: answered 503 to recorded test texts: ") as caught:
+            compare_served(client, name="tiny", release=release, texts=len(TEXTS))
+    assert told in str(caught.value)
+    assert not any(text in str(caught.value) for text in TEXTS)
 
 
 def test_a_server_that_dies_is_told_with_its_last_lines(tmp_path: Path) -> None:

@@ -148,6 +148,12 @@ def _example(models: list[str], groupings: list[str]) -> str:
 def _pinned_problems(values: Values) -> Iterator[Problem]:
     """Examples written in the file; those of a URI are read by the gate."""
     pinned, tasks = _section(values, "gate").get("regression_set"), _section(values, "tasks")
+    if isinstance(pinned, list) and pinned and _section(values, "report").get("texts") == "redact":
+        yield Problem(
+            ("gate", "regression_set"),
+            "its texts would stand in every copy of this file, the report's too, and report.texts is redact; put them "
+            "into a file of JSON lines and give its URI",
+        )
     for position, example in enumerate(pinned if isinstance(pinned, list) else []):
         if not isinstance(example, dict) or not isinstance(example.get("task"), str):
             continue

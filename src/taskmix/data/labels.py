@@ -108,7 +108,7 @@ def _read_tags(tags: Sequence[object], *, text: str) -> tuple[Span, ...]:
     before = "O"
     for position, tag in enumerate(tags):
         if not isinstance(tag, str) or not _TAG.fullmatch(tag):
-            raise ValueError(f"tag {position + 1} is {tag!r}; allowed: O, B-slot and I-slot")
+            raise ValueError(f"tag {position + 1} is no BIO tag; allowed: O, B-slot and I-slot")  # it may be a word
         if tag[0] == "I" and before[1:] != tag[1:]:
             raise ValueError(f"tag {position + 1} is {tag!r} after {before!r}; a span begins with 'B-{tag[2:]}'")
         before = tag

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from taskmix import __version__, storage
 from taskmix.config.plan import Job, Plan, System, make_plan, training_seeds
 from taskmix.config.schema import Config
+from taskmix.data.withholding import WITHHELD
 from taskmix.errors import EvaluationError
 from taskmix.evaluation.leaderboard import compare_systems, leaderboard, measure_systems, rank, training_price
 from taskmix.evaluation.lineage import write_lineage
@@ -24,7 +25,6 @@ from taskmix.evaluation.verdicts import merge_verdicts, weigh_cost
 
 log = logging.getLogger(__name__)
 
-WITHHELD = "(withheld)"
 MAX_DETAILS = 40
 """Tasks of jobs told in full, best systems first: keeps report.html well under 5 MB. The rest is in the scorecards."""
 

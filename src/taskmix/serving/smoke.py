@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from taskmix import storage
 from taskmix.data.schema import split_words
+from taskmix.data.withholding import without_quotes
 from taskmix.errors import ServingError
 from taskmix.modeling.exports import read_export
 from taskmix.modeling.system import BundleRecord, parse_system_record
@@ -35,6 +36,8 @@ PROBABILITY_TOLERANCE = 1e-3
 """Batches differ between evaluation and serving, and so does the order in which floats are summed. Exports in less than
 fp32 state their own."""
 DIFFERENCES_TOLD = 5
+SAID_CHARACTERS = 500
+"""Of a server's message that refuses a recorded text; arbitrary."""
 INSTANCES_AT_ONCE = 8
 REQUEST_TIMEOUT_S = 120.0
 CHILD_NAME = "smoke-test"
@@ -200,9 +203,8 @@ def _ask(client: httpx.Client, name: str, examples: Sequence[Recorded], *, toler
     body = {"instances": [{"text": example.text, "tasks": list(example.answers)} for example in examples]}
     response = client.post(f"/v1/models/{name}:predict", json=body)
     if response.status_code != httpx.codes.OK:
-        raise ServingError(
-            f"{response.url}: answered {response.status_code} to recorded test texts: {response.text[:500]}"
-        )
+        said = without_quotes(response.text[:SAID_CHARACTERS], texts=[example.text for example in examples])
+        raise ServingError(f"{response.url}: answered {response.status_code} to recorded test texts: {said}")
     return [
         f"test example '{example.id}', task '{task}': {difference}"
         for example, prediction in zip(examples, response.json()["predictions"], strict=True)

@@ -140,6 +140,17 @@ def test_key_is_hidden_in_what_the_endpoint_says(server: ChatServer, till: Calla
         till().ask()
 
 
+@pytest.mark.parametrize("status", [400, 418])
+def test_what_an_endpoint_says_of_a_text_is_not_told(
+    server: ChatServer, till: Callable[..., Till], status: int
+) -> None:
+    server.faults = [Fault(status, message="cannot answer: wake me at nine")]
+    with pytest.raises((ApiError, Refused)) as told:
+        till(max_retries=0).ask()
+    assert "wake me" not in str(told.value)
+    assert "(withheld): the message quotes a text" in str(told.value)
+
+
 def test_missing_key_is_told_before_anything_is_sent(
     server: ChatServer, till: Callable[..., Till], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,8 +76,8 @@ class ReportSection(Section):
     """What the report shows."""
 
     texts: Literal["show", "redact"] = "show"
-    """redact: no text of a user stands in report, model card or gate's evidence; ids and labels do. The predictions on
-    storage keep the texts."""
+    """redact: no text of a user stands in report, model card or gate's evidence; ids and labels do. Datasets and
+    evaluations on storage keep the texts. Logs hold none either way, but for pinned examples that the gate shows."""
 
 
 class Reference(Section):

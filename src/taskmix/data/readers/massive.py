@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from taskmix.config.schema import MassiveDataset
-from taskmix.config.wording import did_you_mean, one_of
+from taskmix.config.wording import did_you_mean, one_of, shown
 from taskmix.data.readers.archive import is_archive, read_members
 from taskmix.data.readers.lines import read_lines
 from taskmix.data.records import BadRow, Record, Records
@@ -73,7 +73,7 @@ def _read_rows(lines: Iterable[bytes], *, name: str, locale: str) -> Records:
                 yield Record(split, where, row_id, text, row)
             case {"id": _, "partition": partition, "utt": _}:
                 yield BadRow(
-                    None, where, f"partition is {partition!r}, or id or utt no text; partition is one of {SPLITS}"
+                    None, where, f"partition is {shown(partition)}, or id or utt no text; partition is one of {SPLITS}"
                 )
             case _:
                 yield BadRow(

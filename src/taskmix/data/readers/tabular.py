@@ -7,7 +7,7 @@ from pathlib import Path
 
 from taskmix import storage
 from taskmix.config.schema import FileDataset
-from taskmix.config.wording import did_you_mean, one_of
+from taskmix.config.wording import did_you_mean, one_of, shown
 from taskmix.data.records import BadRow, Record, Records
 from taskmix.data.schema import SPLITS, Split
 from taskmix.errors import DataError, NotFound
@@ -123,4 +123,4 @@ def _read_id(value: object, *, column: str) -> str:
             return value
         case int() if not isinstance(value, bool):
             return str(value)
-    raise ValueError(f"the id (column {column!r}) is {value!r}; text or a whole number is needed")
+    raise ValueError(f"the id (column {column!r}) is {shown(value)}; text or a whole number is needed")

@@ -16,6 +16,7 @@ from typing import Any
 import openai
 
 from taskmix.config.schema import ApiModel
+from taskmix.data.withholding import without_quotes
 from taskmix.errors import ApiError
 from taskmix.modeling.api.paid import PaidAnswers
 from taskmix.modeling.api.reply import NonsenseReply, Reply, read_reply
@@ -92,11 +93,12 @@ class Refused(Exception):
     Attributes:
         code: the endpoint's own code of what is wrong, if it names one.
         message: its words, bounded, without the key.
+        told: the same for people, or a note where it quotes a text.
     """
 
-    def __init__(self, code: str, message: str) -> None:
-        self.code, self.message = code, message
-        super().__init__(message)
+    def __init__(self, code: str, message: str, *, told: str) -> None:
+        self.code, self.message, self.told = code, message, told
+        super().__init__(told)
 
 
 class Endpoint:
@@ -140,7 +142,7 @@ class Endpoint:
     def rejection(self, refused: Refused) -> ApiError:
         """The error to tell where a request is refused whatever is left out of it."""
         return ApiError(
-            f"{self._model.base_url}: refuses the request for '{self._model.model}' ({refused.message}); check model, "
+            f"{self._model.base_url}: refuses the request for '{self._model.model}' ({refused.told}); check model, "
             f"max_output_tokens and structured_output against what it offers; {GO_ON}"
         )
 
@@ -173,11 +175,13 @@ class Endpoint:
         try:
             return self._client.chat.completions.with_raw_response.create(**body).http_response.content
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            raise Refused(str(error.code or error.param or ""), self._words(error)) from None
+            words = self._words(error)
+            raise Refused(str(error.code or error.param or ""), words, told=_without_texts(words, body)) from None
         except openai.OpenAIError as error:
-            raise ApiError(f"{self._model.base_url}: {self._tell(error)}") from None
+            told = self._tell(error, said=_without_texts(self._words(error), body))
+            raise ApiError(f"{self._model.base_url}: {told}") from None
 
-    def _tell(self, error: openai.OpenAIError) -> str:
+    def _tell(self, error: openai.OpenAIError, *, said: str) -> str:
         model, count = self._model, self._model.max_retries + 1
         tries = f"{count} {'try' if count == 1 else 'tries'}"
         match error:
@@ -185,10 +189,10 @@ class Endpoint:
                 where = f"in {model.key_env}" if model.key_env else "given (none: models.*.key_env is not set)"
                 return f"refused the key {where} ({error.status_code}); set a valid key that may use '{model.model}'"
             case openai.NotFoundError():
-                return f"knows no '{model.model}' or no /chat/completions (404: {self._words(error)}); check both"
+                return f"knows no '{model.model}' or no /chat/completions (404: {said}); check both"
             case openai.RateLimitError():
                 return (
-                    f"limits the rate still after {tries} ({self._words(error)}); lower concurrency "
+                    f"limits the rate still after {tries} ({said}); lower concurrency "
                     f"({model.concurrency}), raise max_retries, or look at the account's quota; {GO_ON}"
                 )
             case openai.APITimeoutError():
@@ -196,8 +200,8 @@ class Endpoint:
             case openai.APIConnectionError():
                 return f"cannot be reached after {tries} ({error.__cause__ or error}); check base_url; {GO_ON}"
             case openai.APIStatusError():
-                return f"fails with {error.status_code} after {tries} ({self._words(error)}); try later; {GO_ON}"
-        return f"{type(error).__name__}: {self._words(error)}; {GO_ON}"
+                return f"fails with {error.status_code} after {tries} ({said}); try later; {GO_ON}"
+        return f"{type(error).__name__}: {said}; {GO_ON}"
 
     def _words(self, error: Exception) -> str:
         """What the endpoint said, bounded and without the key."""
@@ -220,6 +224,12 @@ def key_of(model: ApiModel) -> str:
             f"export {model.key_env}=..., or on a cluster set key_secret"
         )
     return key
+
+
+def _without_texts(words: str, body: Mapping[str, Any]) -> str:
+    return without_quotes(
+        words, texts=[message["content"] for message in body["messages"] if message["role"] == "user"]
+    )
 
 
 def _begin(request: object) -> None:
