@@ -38,6 +38,26 @@ def test_hadolint_finds_nothing(name: str, project_root: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_the_two_images_are_made_alike_but_for_what_they_hold(project_root: Path) -> None:
+    """Each Dockerfile is read from top to bottom, so their stages are written twice; a change of one is one of both."""
+    instructions = {
+        name: [
+            line.strip().removesuffix("\\").strip().replace(name, "<name>")
+            for line in dockerfile(project_root, name).splitlines()
+            if line and not line.startswith("#")
+        ]
+        for name in NAMES
+    }
+    own = {
+        name: {line.split("=")[0].split()[-1] for line in instructions[name] if line not in instructions[other]}
+        for name, other in (NAMES, NAMES[::-1])
+    }
+
+    assert own["train"] - own["serve"] == {"NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", '"--help"]'}
+    assert own["serve"] - own["train"] == {"8080", '"/mnt/models"]'}
+    assert own["train"] & own["serve"] == {"TORCH_INDEX", "org.opencontainers.image.description"}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_base_is_pinned_by_digest_and_the_user_is_a_number(name: str, project_root: Path) -> None:
     text = dockerfile(project_root, name)
