@@ -19,7 +19,7 @@ import pytest
 from container_engine import READ_ONLY, docker_socket
 
 from taskmix.config.load import load_config
-from taskmix.config.plan import make_plan
+from taskmix.config.plan import JobSlice, make_plan
 from taskmix.config.schema import Config
 
 SMALL = (
@@ -180,6 +180,24 @@ def test_killed_training_goes_on_in_another_container(images: Any, graph: GraphR
     job = Path(told.splitlines()[-1].removeprefix("job "))
     assert (job / "bundle/MANIFEST.json").exists()
     assert not (job / "checkpoints").exists()
+
+
+def test_two_processes_train_with_zero_where_nothing_can_be_compiled(images: Any, graph: GraphRun) -> None:
+    """DeepSpeed by itself would compile an operator as soon as it starts on a CPU."""
+    architecture = {"layers": 1, "hidden": 32, "heads": 2, "feed_forward": 64, "vocabulary": 500}
+    recipe = {"epochs": 1, "tokens_per_batch": 4096, "max_tokens": 64, "precision": "fp32", "deepspeed": "zero2"}
+    task = {"type": "classification", "dataset": "utterances", "label": "intent", "prompt": {"header": "intent"}}
+    model = {"kind": "decoder", "architecture": architecture, "recipe": recipe, "label_decoding": "greedy"}
+    job = JobSlice.model_validate({"model_name": "llama", "seed": 3, "model": model, "tasks": {"intent": task}})
+    (dataset,) = {path.parent for path in graph.storage.glob("datasets/utterances/*/MANIFEST.json")}
+    options = [*READ_ONLY, f"--volume={graph.folder}:{graph.folder}", "--network=none", "--env=OMP_NUM_THREADS=1"]
+    command = ["python3", "-m", "taskmix.training.launch", "--slice", job.model_dump_json(), "--processes", "2"]
+    command += ["--dataset", str(dataset), "--storage", str(graph.storage)]
+
+    done = images.engine.podman("run", "--rm", *options, images.train, *command, check=False, timeout_s=600)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (Path(done.stdout.splitlines()[-1]) / "bundle/MANIFEST.json").exists()
 
 
 def merged_job(config: Config) -> str:

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from tiny_decoder import decoder_job, weights
 
 from taskmix.config.plan import DatasetSlice, JobSlice
 from taskmix.data.dataset import Dataset, load_dataset
 from taskmix.data.ingest import ingest, source_version
+from taskmix.training.job import finetune
 
 TASKS = {
     "intent": {"type": "classification", "dataset": "words", "label": "intent"},
@@ -29,6 +32,12 @@ def dataset_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def dataset(dataset_uri: str) -> Dataset:
     return load_dataset(Path(dataset_uri))
+
+
+@pytest.fixture(scope="session")
+def learned_alone(dataset_uri: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    """What one process without DeepSpeed makes of the tiny decoder: the reference of several."""
+    return weights(finetune(decoder_job(), datasets=[dataset_uri], storage=str(tmp_path_factory.mktemp("alone"))))
 
 
 @pytest.fixture

@@ -8,49 +8,22 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 import torch
-from safetensors.torch import load_file
+from tiny_decoder import decoder_job, near, weights
 
-from taskmix.config.plan import JobSlice
 from taskmix.errors import TrainingError
 from taskmix.training.checkpoints import checkpoint_names
 from taskmix.training.job import finetune
 
-INTENT = {"type": "classification", "dataset": "words", "label": "intent", "prompt": {"header": "intent"}}
-RECIPE = {"epochs": 1, "learning_rate": 1e-3, "tokens_per_batch": 4096, "max_tokens": 64, "precision": "fp32"}
-ARCHITECTURE = {"layers": 2, "hidden": 32, "heads": 2, "feed_forward": 64, "vocabulary": 500}
-
-
-def make_job(**recipe: Any) -> JobSlice:
-    model = {"kind": "decoder", "architecture": ARCHITECTURE, "recipe": {**RECIPE, **recipe}}
-    model |= {"label_decoding": "greedy"}
-    return JobSlice.model_validate({"model_name": "llama", "seed": 3, "model": model, "tasks": {"intent": INTENT}})
-
-
-def weights(job: str) -> dict[str, torch.Tensor]:
-    return load_file(Path(job) / "bundle" / "model.safetensors")
-
-
-@pytest.fixture(scope="module")
-def one_process(dataset_uri: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
-    """What one process without DeepSpeed comes to: the reference of all."""
-    return weights(finetune(make_job(), datasets=[dataset_uri], storage=str(tmp_path_factory.mktemp("one"))))
-
-
-def near(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    """Whether two runs that differ in the packing of their batches only learnt the same, to Adam's first steps."""
-    return one.keys() == other.keys() and all(torch.allclose(one[name], other[name], atol=5e-3) for name in one)
-
 
 def test_zero3_killed_in_mid_training_resumes_and_ends_with_whole_weights(
-    one_process: dict[str, torch.Tensor], dataset_uri: str, tmp_path: Path
+    learned_alone: dict[str, torch.Tensor], dataset_uri: str, tmp_path: Path
 ) -> None:
     """The launcher is killed without a word: its workers die with it, and the next run goes on from the checkpoint."""
-    job = make_job(deepspeed="zero3", offload=True, checkpoint_steps=2)
+    job = decoder_job(deepspeed="zero3", offload=True, checkpoint_steps=2)
     command = [sys.executable, "-m", "taskmix.training.launch", "--processes", "2", "--dataset", dataset_uri]
     command += ["--slice", job.model_dump_json(), "--storage", str(tmp_path)]
     victim = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
@@ -67,10 +40,10 @@ def test_zero3_killed_in_mid_training_resumes_and_ends_with_whole_weights(
     assert not alive
     assert checkpoint_names(str(found[0]))
     resumed = finetune(job, datasets=[dataset_uri], storage=str(tmp_path), processes=2)
-    assert near(weights(resumed), one_process)
+    assert near(weights(resumed), learned_alone)
 
 
 def test_the_error_of_a_process_comes_out_as_one(dataset_uri: str, tmp_path: Path) -> None:
-    job = make_job(deepspeed="zero2", max_tokens=16)
+    job = decoder_job(deepspeed="zero2", max_tokens=16)
     with pytest.raises(TrainingError, match=r"^process \d of 2: recipe\.max_tokens is 16, but the prompt of intent"):
         finetune(job, datasets=[dataset_uri], storage=str(tmp_path), processes=2)
