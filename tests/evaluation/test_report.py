@@ -169,7 +169,7 @@ def test_the_scatter_puts_better_higher_and_slower_to_the_right(report):
     assert drawn.points[0].x > drawn.points[1].x
     assert drawn.points[0].y < drawn.points[1].y
     for point in drawn.points:
-        assert point.high_y < point.y < point.low_y <= drawn.bottom
+        assert point.high_y < point.y < point.low_y <= drawn.frame.bottom
 
 
 def test_undefined_scores_are_told_and_drawn_nowhere(report):

@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from taskmix.evaluation.report.model import Report
 from taskmix.evaluation.scorecard import Score
 
+Ends = tuple[float, float]
+"""The least and the largest value of an axis."""
 COLOURS = 8
 """Colours of the style sheet, `--c0` to `--c7`; more models begin again (they are named beside their marks anyway)."""
 
@@ -23,6 +26,36 @@ class Tick:
 
     place: float
     text: str
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a chart's marks may stand.
+
+    Attributes:
+        left: percent of the drawing's width, with room beside it for the axis' numbers.
+        right: percent.
+        top: pixels.
+        height: pixels.
+    """
+
+    left: float
+    right: float
+    top: float
+    height: float
+
+    @property
+    def bottom(self) -> float:
+        """Pixels."""
+        return self.top + self.height
+
+    def x_of(self, value: float, *, ends: Ends = (0.0, 1.0)) -> float:
+        """The place in percent of a value on a horizontal axis."""
+        return round(self.left + (value - ends[0]) / (ends[1] - ends[0]) * (self.right - self.left), 3)
+
+    def y_of(self, value: float, *, ends: Ends = (0.0, 1.0)) -> float:
+        """The place in pixels of a value on a vertical axis."""
+        return round(self.top + (1 - (value - ends[0]) / (ends[1] - ends[0])) * self.height, 2)
 
 
 @dataclass(frozen=True)
@@ -44,6 +77,10 @@ class Panel:
     title: str
     marks: tuple[IntervalMark, ...]
     ticks: tuple[Tick, ...]
+
+
+PANEL = Frame(left=3.0, right=97.0, top=0.0, height=1.0)
+"""Of the interval panels, whose rows are laid out by the page."""
 
 
 def model_colours(report: Report) -> dict[str, int]:
@@ -70,7 +107,7 @@ def words(name: str) -> str:
     return special.get(name, name.replace("_", " "))
 
 
-def linear_axis(low: float, high: float) -> tuple[tuple[float, float], list[float]]:
+def linear_axis(low: float, high: float) -> tuple[Ends, list[float]]:
     """Ends of an axis around two values, and about four round values on it."""
     width = max(high - low, 0.01)
     step = _round_step(width / 3)
@@ -81,7 +118,7 @@ def linear_axis(low: float, high: float) -> tuple[tuple[float, float], list[floa
     return (values[0], values[-1]), values
 
 
-def log_axis(low: float, high: float) -> tuple[tuple[float, float], list[float]]:
+def log_axis(low: float, high: float) -> tuple[Ends, list[float]]:
     """Ends (as logarithms) of an axis in milliseconds, and the values 1, 2, 5 times powers of ten on it."""
     marks = [factor * 10.0**power for power in range(-4, 8) for factor in (1, 2, 5)]
     first = max(index for index, mark in enumerate(marks) if mark <= low)
@@ -99,9 +136,7 @@ def log_axis(low: float, high: float) -> tuple[tuple[float, float], list[float]]
 def _panel(report: Report, title: str, scores: Sequence[Score | None]) -> Panel:
     ends = [end for score in scores if score is not None for end in score_ends(score)]
     axis, values = linear_axis(min(ends), max(ends)) if ends else ((0.0, 1.0), [0.0, 1.0])
-
-    def x_of(value: float) -> float:
-        return round(3 + 94 * (value - axis[0]) / (axis[1] - axis[0]), 3)
+    x_of = partial(PANEL.x_of, ends=axis)
 
     colours = model_colours(report)
     marks = []

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
-from taskmix.evaluation.report.charts import Tick, linear_axis, model_colours
+from taskmix.evaluation.report.charts import Frame, Tick, linear_axis, model_colours
 from taskmix.evaluation.report.model import JobRow, Report
 
-LEFT, RIGHT = 10.0, 97.0
-TOP, HEIGHT = 12.0, 150.0
+FRAME = Frame(left=10.0, right=97.0, top=12.0, height=150.0)
 DASHES = ("none", "6 3", "2 3", "8 3 2 3")
 """Of the lines of one model's jobs, in turn: colour tells the model."""
 
@@ -47,10 +47,7 @@ class CurvePanel:
     curves: tuple[Curve, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
-    left: float
-    right: float
-    top: float
-    bottom: float
+    frame: Frame = FRAME
 
 
 def learning_curves(report: Report) -> tuple[CurvePanel, ...]:
@@ -75,13 +72,7 @@ def _panel(report: Report, task: str, jobs: list[JobRow]) -> CurvePanel:
     ends, values = linear_axis(min(scores), max(scores))
     last = max(epoch for points in found.values() for epoch, _ in points)
     first = min(epoch for points in found.values() for epoch, _ in points)
-
-    def x_of(epoch: float) -> float:
-        return round(LEFT + (RIGHT - LEFT) * (epoch - first) / max(last - first, 1e-9), 3)
-
-    def y_of(score: float) -> float:
-        return round(TOP + (1 - (score - ends[0]) / (ends[1] - ends[0])) * HEIGHT, 2)
-
+    x_of, y_of = partial(FRAME.x_of, ends=(first, max(last, first + 1e-9))), partial(FRAME.y_of, ends=ends)
     colours, seen, curves = model_colours(report), dict.fromkeys(report.config.models, 0), []
     for job in jobs:
         points = tuple(CurvePoint(x_of(epoch), y_of(score), epoch, score) for epoch, score in found[job.name])
@@ -94,8 +85,4 @@ def _panel(report: Report, task: str, jobs: list[JobRow]) -> CurvePanel:
         curves=tuple(curves),
         x_ticks=tuple(Tick(x_of(number), f"{number}") for number in epochs),
         y_ticks=tuple(Tick(y_of(value), f"{value * 100:.4g}") for value in values),
-        left=LEFT,
-        right=RIGHT,
-        top=TOP,
-        bottom=TOP + HEIGHT,
     )

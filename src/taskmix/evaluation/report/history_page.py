@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from taskmix.evaluation.history import History, RunLine
-from taskmix.evaluation.report.charts import COLOURS, Tick, linear_axis, score_ends
+from taskmix.evaluation.report.charts import COLOURS, Frame, Tick, linear_axis, score_ends
 from taskmix.evaluation.report.render import environment
 
-LEFT, RIGHT = 5.0, 97.0
-TOP, HEIGHT = 14.0, 190.0
+FRAME = Frame(left=5.0, right=97.0, top=14.0, height=190.0)
 MOST_DRAWN = 60
 """Runs of one chart, the latest; all stand in the table."""
 
@@ -33,10 +33,7 @@ class Timeline:
     marks: tuple[RunMark, ...]
     colour: int
     y_ticks: tuple[Tick, ...]
-    left: float = LEFT
-    right: float = RIGHT
-    top: float = TOP
-    bottom: float = TOP + HEIGHT
+    frame: Frame = FRAME
 
 
 def render_history(history: History) -> str:
@@ -68,16 +65,13 @@ def tasks_of(history: History) -> tuple[str, ...]:
 def _timeline(title: str, lines: list[RunLine], *, colour: int) -> Timeline:
     found = [end for line in lines for end in score_ends(line.ranked)]
     ends, values = linear_axis(min(found), max(found))
-
-    def y_of(score: float) -> float:
-        return round(TOP + (1 - (score - ends[0]) / (ends[1] - ends[0])) * HEIGHT, 2)
-
+    y_of = partial(FRAME.y_of, ends=ends)
     marks = []
     for index, line in enumerate(lines):
         interval = line.ranked.interval
         marks.append(
             RunMark(
-                x=round(LEFT + (RIGHT - LEFT) * (index + 0.5) / len(lines), 3),
+                x=FRAME.x_of(index + 0.5, ends=(0, len(lines))),
                 y=y_of(line.ranked.value or 0.0),
                 high_y=y_of(interval.high) if interval else None,
                 low_y=y_of(interval.low) if interval else None,

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from taskmix.evaluation.report.charts import Tick
+from taskmix.evaluation.report.charts import Frame, Tick
 from taskmix.evaluation.scorecard import ReliabilityBin, TaskScorecard
 
-LEFT, RIGHT = 12.0, 97.0
-TOP, HEIGHT = 20.0, 190.0
+FRAME = Frame(left=12.0, right=97.0, top=20.0, height=190.0)
 SMALLEST, LARGEST = 2.5, 8.0
 """Radius in pixels of a bin of few answers and of one that holds all; the area grows with the count."""
 
@@ -35,10 +34,7 @@ class ReliabilityDiagram:
     marks: tuple[BinMark, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
-    left: float
-    right: float
-    top: float
-    bottom: float
+    frame: Frame = FRAME
 
 
 def reliability_diagram(card: TaskScorecard) -> ReliabilityDiagram | None:
@@ -48,9 +44,9 @@ def reliability_diagram(card: TaskScorecard) -> ReliabilityDiagram | None:
     total = sum(found.count for found in card.reliability)
     marks = tuple(
         BinMark(
-            x=_x(found.confidence),
-            y=_y(found.accuracy),
-            even_y=_y(found.confidence),
+            x=FRAME.x_of(found.confidence),
+            y=FRAME.y_of(found.accuracy),
+            even_y=FRAME.y_of(found.confidence),
             radius=round(max(SMALLEST, LARGEST * (found.count / total) ** 0.5), 2),
             bin=found,
         )
@@ -59,18 +55,6 @@ def reliability_diagram(card: TaskScorecard) -> ReliabilityDiagram | None:
     values = (0.0, 0.25, 0.5, 0.75, 1.0)
     return ReliabilityDiagram(
         marks=marks,
-        x_ticks=tuple(Tick(_x(value), f"{value * 100:g}") for value in values),
-        y_ticks=tuple(Tick(_y(value), f"{value * 100:g}") for value in values),
-        left=LEFT,
-        right=RIGHT,
-        top=TOP,
-        bottom=TOP + HEIGHT,
+        x_ticks=tuple(Tick(FRAME.x_of(value), f"{value * 100:g}") for value in values),
+        y_ticks=tuple(Tick(FRAME.y_of(value), f"{value * 100:g}") for value in values),
     )
-
-
-def _x(share: float) -> float:
-    return round(LEFT + share * (RIGHT - LEFT), 3)
-
-
-def _y(share: float) -> float:
-    return round(TOP + (1 - share) * HEIGHT, 2)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
-from taskmix.evaluation.report.charts import Tick, linear_axis, log_axis, model_colours, score_ends
+from taskmix.evaluation.report.charts import Frame, Tick, linear_axis, log_axis, model_colours, score_ends
 from taskmix.evaluation.report.figures import milliseconds, usd
 from taskmix.evaluation.report.model import Report, SystemRow
 
-TOP, HEIGHT = 26.0, 300.0
-LEFT, RIGHT = 8.0, 96.0
-"""Percent: room at the left for the axis' numbers."""
+FRAME = Frame(left=8.0, right=96.0, top=26.0, height=300.0)
 NARROW = 368.0
 """Width in pixels of the narrowest screen that labels must not collide on: 400 less the page's margins."""
 CHARACTER, LINE = 7.2, 13.0
@@ -73,10 +72,7 @@ class Scatter:
     """Lines along the systems that no other beats at their cost; none where the report weighs another cost."""
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
-    left: float
-    right: float
-    top: float
-    bottom: float
+    frame: Frame = FRAME
 
 
 def quality_against(report: Report, cost: Cost) -> Scatter | None:
@@ -89,13 +85,10 @@ def quality_against(report: Report, cost: Cost) -> Scatter | None:
     x_ends, x_values = log_axis(min(known[row.name] for row in rows), max(known[row.name] for row in rows))
     ends = [end for row in rows for end in score_ends(row.ranked)]
     y_ends, y_values = linear_axis(min(ends), max(ends))
+    y_of = partial(FRAME.y_of, ends=y_ends)
 
     def x_of(value: float) -> float:
-        share = (math.log(value) - x_ends[0]) / (x_ends[1] - x_ends[0])
-        return round(LEFT + share * (RIGHT - LEFT), 3)
-
-    def y_of(score: float) -> float:
-        return round(TOP + (1 - (score - y_ends[0]) / (y_ends[1] - y_ends[0])) * HEIGHT, 2)
+        return FRAME.x_of(math.log(value), ends=x_ends)
 
     places = [(x_of(known[row.name]), y_of(row.ranked.value or 0.0)) for row in rows]
     labels, numbered = _labels(rows, places)
@@ -113,10 +106,6 @@ def quality_against(report: Report, cost: Cost) -> Scatter | None:
         frontier=_frontier(report, {row.name: place for row, place in zip(rows, places, strict=True)}, cost),
         x_ticks=tuple(Tick(x_of(value), _tick(value, cost)) for value in x_values),
         y_ticks=tuple(Tick(y_of(value), f"{value * 100:.4g}") for value in y_values),
-        left=LEFT,
-        right=RIGHT,
-        top=TOP,
-        bottom=TOP + HEIGHT,
     )
 
 
