@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from listening import listening
+
 Body = dict[str, Any]
 Write = Callable[[Body], str]
 
@@ -159,16 +161,11 @@ class _Listener(ThreadingHTTPServer):
 @contextmanager
 def running_chat_server(write: Write, *, port: int = 0, key: str = "secret-of-the-tests") -> Iterator[ChatServer]:
     """Run an endpoint on a free port (or the one given) while the block lasts."""
-    with _Listener(("127.0.0.1", port), _Handler) as listener:
-        server = ChatServer(f"http://127.0.0.1:{listener.server_port}/v1", write, key=key)
+    listener = _Listener(("127.0.0.1", port), _Handler)
+    with listening(listener) as url:
+        server = ChatServer(f"{url}/v1", write, key=key)
         listener.chat = server  # type: ignore[attr-defined]
-        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            listener.shutdown()
-            thread.join()
+        yield server
 
 
 # --- what the endpoint of paper-mini answers: rules that need no training ---------------------------------------------

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from kfp_contract import OffContract, Operation, check, operations
 from kfp_state import KfpState, Refused
+from listening import listening
 
 OPERATIONS = operations()
 CODES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 500: 13, 503: 14}
@@ -89,16 +89,11 @@ def running_kfp_server() -> Iterator[KfpServer]:
     Raises:
         OffContract: at the end, if any request or answer was not as the published API says.
     """
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as listener:
-        server = KfpServer(f"http://127.0.0.1:{listener.server_port}")
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    with listening(listener) as url:
+        server = KfpServer(url)
         listener.kfp = server  # type: ignore[attr-defined]
-        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield server
-        finally:
-            listener.shutdown()
-            thread.join()
+        yield server
     if server.off_contract:
         raise OffContract("\n".join(server.off_contract))
 

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel
 
 from taskmix import storage
 from taskmix.config.plan import JobSlice
@@ -16,6 +15,7 @@ from taskmix.evaluation.predictions import collect_predictions, write_prediction
 from taskmix.modeling.answers import TaskHead
 from taskmix.modeling.bundle import BundleCard, TrainingRecord, load_model, write_card
 from taskmix.modeling.encoder import MultiTaskEncoder, save_encoder, without_pooler
+from taskmix.training.scratch import train_tokenizer
 
 HEADS = {
     "intent": {"type": "classification", "labels": ("alarm", "music", "weather", "news")},
@@ -31,9 +31,9 @@ TEXTS = [" ".join(WORDS[(7 * i + 3 * j) % len(WORDS)] for j in range(2 + i % 6))
 
 
 def publish_bundle(uri: str, *, tasks: Sequence[str] = ("intent", "slots"), seed: int = 1) -> storage.Manifest:
-    """Publish an encoder whose weights are drawn with `seed`."""
+    """Publish an encoder whose weights are drawn with `seed`; the same seed publishes the same bytes."""
     torch.manual_seed(seed)
-    tokenizer = _tokenizer()
+    tokenizer = train_tokenizer(TEXTS, vocabulary=120)
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,
@@ -118,17 +118,3 @@ def publish_run(root: str, *, run: str, blocks: Sequence[Sequence[str]] = (("int
     verdict = {"accepted": True, "system": row["name"], "reasons": []}
     storage.write_json(storage.join(root, "runs", run, "gate.json"), verdict)
     return report
-
-
-def _tokenizer() -> PreTrainedTokenizerFast:
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=120, special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator(TEXTS, trainer)
-    ends = [("[CLS]", tokenizer.token_to_id("[CLS]")), ("[SEP]", tokenizer.token_to_id("[SEP]"))]
-    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
-    )
