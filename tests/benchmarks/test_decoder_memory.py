@@ -16,6 +16,7 @@ def test_estimates_are_near_what_every_way_of_training_takes(project_root: Path)
     done = subprocess.run(command, cwd=project_root, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     ratios = [float(found) for found in re.findall(r"(\d\.\d\d)\s*│\s*$", done.stdout, flags=re.MULTILINE)]
-    assert len(ratios) == 8, done.stdout
+    assert len(ratios) == 16, done.stdout
+    assert "held out: 8 runs" in done.stdout
     low, high = ESTIMATE_BY_MEASURED
     assert all(low <= ratio <= high for ratio in ratios), done.stdout

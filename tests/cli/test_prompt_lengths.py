@@ -10,7 +10,7 @@ import yaml
 
 from taskmix import storage
 from taskmix.cli.app import make_app
-from taskmix.cli.prompt_lengths import Lengths, length_remarks, measure_prompt, ruler_of
+from taskmix.cli.prompt_lengths import Lengths, length_remarks, length_table, measure_prompt, ruler_of
 from taskmix.config.plan import make_plan
 from taskmix.config.schema import ApiModel, ClassificationTask, Config, DecoderModel
 from taskmix.data.dataset import CARD, Dataset
@@ -102,6 +102,15 @@ def test_before_the_first_ingest_the_plan_tells_the_header_of_labels_that_are_co
     shown = capsys.readouterr().out
     assert "Lengths of the texts of words are told after the first ingest" in shown
     assert f"~{len(prompt().ask('').plain()) / 4:,.0f} " in shown
+
+
+def test_models_that_are_alike_are_named_once_for_all_their_prompts(tmp_path: Path) -> None:
+    fields = config(tmp_path, labels=["alarm_set", "music"])
+    fields["tasks"]["topic"] = {**fields["tasks"]["intent"], "label": "topic", "labels": ["home", "music"]}
+    fields["models"]["llama-again"] = fields["models"]["llama"]
+    table = length_table(make_plan(Config.model_validate(fields)), cards={})
+    assert list(table.columns[0].cells) == ["gpt", "", "llama, llama-again", ""]
+    assert list(table.columns[1].cells) == ["intent", "topic"] * 2
 
 
 def test_after_an_ingest_the_plan_tells_lengths_by_the_data_card(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,13 @@ from safetensors.torch import load_file, save_file
 from taskmix import storage
 from taskmix.config.plan import JobSlice
 from taskmix.data.dataset import Dataset
+from taskmix.data.schema import split_words
 from taskmix.errors import TrainingError
 from taskmix.modeling.bundle import load_model, read_card
 from taskmix.modeling.prompts import read_prompts
 from taskmix.training.consolidation import check_shapes, verify_weights, written_shapes
 from taskmix.training.job import finetune
+from taskmix.training.loop import use_bf16
 
 TASKS = {
     "intent": {"type": "classification", "dataset": "words", "label": "intent", "prompt": {"header": "intent"}},
@@ -77,6 +81,39 @@ def test_lora_is_merged_into_the_weights_that_it_adapts(dataset_uri: str, tmp_pa
     assert not [name for name in names if "lora" in name]
     history = read_card(Path(trained) / "bundle").training.history
     assert history[-1].loss < history[0].loss
+
+
+@pytest.fixture
+def told_by_transformers() -> Iterator[list[str]]:
+    """What transformers logs from WARNING up."""
+    told: list[str] = []
+    listener = logging.Handler(logging.WARNING)
+    listener.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("transformers").addHandler(listener)
+    yield told
+    logging.getLogger("transformers").removeHandler(listener)
+
+
+@pytest.mark.skipif(not use_bf16("auto"), reason="this processor does not multiply bf16")
+@pytest.mark.parametrize(("tuning", "kept_in"), [("full", "F32"), ("lora", "BF16")])
+def test_a_decoder_learns_in_bf16_and_keeps_the_weights_that_it_learnt(
+    tuning: str, kept_in: str, dataset: Dataset, dataset_uri: str, tmp_path: Path, told_by_transformers: list[str]
+) -> None:
+    """Weights that learn stay fp32, since bf16 would round their updates away; LoRA's base never changes."""
+    job = finetune(make_job(tuning=tuning, precision="bf16"), datasets=[dataset_uri], storage=str(tmp_path))
+    bundle = Path(job) / "bundle"
+    training = read_card(bundle).training
+    first, last = training.history
+    assert training.precision == "bf16"
+    assert last.loss < first.loss  # type: ignore[operator]
+    assert {kind for _, kind in written_shapes(bundle).values()} == {kept_in}
+    assert not [line for line in told_by_transformers if "missing keys" in line]
+    model = load_model(bundle)
+    rows = dataset.rows("test")[:8]
+    for row, answer in zip(rows, model.predict([row.text for row in rows]), strict=True):
+        assert answer["intent"].label in dataset.label_spaces["intent"]
+        assert 0 < answer["intent"].probability <= 1
+        assert all(0 <= span.start < span.end <= len(split_words(row.text)) for span in answer["slots"].spans)
 
 
 def damage(job: str, folder: Path, change: Any) -> Path:

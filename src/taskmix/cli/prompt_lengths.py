@@ -82,7 +82,7 @@ def asking_models(plan: Plan) -> dict[str, DecoderModel | ApiModel]:
 
 
 def length_table(plan: Plan, *, cards: Mapping[str, Dataset]) -> Table:
-    """Lengths of every prompt; models whose figures are the same share a line.
+    """Lengths of every prompt; models of which all figures are the same share their lines.
 
     Args:
         plan: whose models and tasks.
@@ -91,15 +91,16 @@ def length_table(plan: Plan, *, cards: Mapping[str, Dataset]) -> Table:
     title = f"Prompts, tokens (~: estimated, {CHARACTERS_PER_TOKEN:g} characters a token, OpenAI's rule for English)"
     columns = ("asked", "counted by", "header", "shots", "text p50", "p99", "answer", "limit", "cut at p50", "at p99")
     table = make_table(title, "models", *columns)
-    lines: dict[tuple[str, ...], list[str]] = {}
+    alike: dict[tuple[tuple[str, ...], ...], list[str]] = {}
     for name, model in asking_models(plan).items():
         ruler = ruler_of(model)
-        for asked, found in _model_lengths(plan, name, model=model, ruler=ruler, cards=cards):
-            models = lines.setdefault((asked, *_cells(found, ruler)), [])
-            if name not in models:
-                models.append(name)
-    for cells, models in sorted(lines.items(), key=lambda line: line[0][0]):
-        table.add_row(", ".join(models), *cells)
+        prompts = _model_lengths(plan, name, model=model, ruler=ruler, cards=cards)
+        lines = {(asked, *_cells(found, ruler)) for asked, found in prompts}
+        alike.setdefault(tuple(sorted(lines)), []).append(name)
+    for lines_of_all, models in alike.items():
+        for place, cells in enumerate(lines_of_all, start=1):
+            told = ", ".join(models) if place == 1 else ""
+            table.add_row(told, *cells, end_section=place == len(lines_of_all))
     return table
 
 

@@ -21,7 +21,8 @@ from taskmix.modeling.label_trie import LabelTrie, build_trie, rows_at_once
 from taskmix.modeling.prompt_tokens import Asked, PromptTokens
 from taskmix.modeling.prompts import TaskPrompt
 from taskmix.modeling.reading import Prefix, Reading, read_prefix, read_prompts, shared_start
-from taskmix.modeling.slot_grammar import SlotGrammar, Tokens
+from taskmix.modeling.slot_grammar import SlotGrammar
+from taskmix.modeling.slot_pieces import Tokens
 
 MOST_ROWS = 256
 """Of a batch, however short its texts. Arbitrary; answers do not depend on it."""

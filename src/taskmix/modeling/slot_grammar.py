@@ -16,15 +16,14 @@ Openings and ends are tries that all texts share; the words that may be copied n
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from taskmix.data.schema import Span
 from taskmix.modeling.answer_format import no_spans_piece, opening_piece
+from taskmix.modeling.slot_pieces import Copy, Copying, End, Move, Nothing, Open, PieceTrie, Tokens, Words, next_words
 
-Tokens = tuple[int, ...]
 PieceIds = Callable[[str], Tokens]
 
 
@@ -44,70 +43,6 @@ class Said:
 
 
 @dataclass(frozen=True)
-class _Open:
-    """A line opens."""
-
-    task: int
-    slot: str
-    rank: int
-
-
-@dataclass(frozen=True)
-class _Nothing:
-    """A task has no spans."""
-
-    task: int
-
-
-@dataclass(frozen=True)
-class _End:
-    """The answer ends."""
-
-
-@dataclass(frozen=True)
-class _Copy:
-    """One more word is copied; `starts` are where the words so far, this one included, begin in the text."""
-
-    starts: tuple[int, ...]
-
-
-_Move = _Open | _Nothing | _End | _Copy
-
-
-@dataclass
-class _Node:
-    """A trie of pieces: what tokens may follow, and the moves whose pieces end here."""
-
-    following: dict[int, _Node] = field(default_factory=dict)
-    moves: list[_Move] = field(default_factory=list)
-
-    def add(self, ids: Tokens, move: _Move) -> None:
-        """Let `ids` lead to `move`."""
-        node = self
-        for token in ids:
-            node = node.following.setdefault(token, _Node())
-        node.moves.append(move)
-
-
-@dataclass(frozen=True)
-class _Copying:
-    """Within a line: `length` words are copied, from one of `starts`."""
-
-    slot: str
-    rank: int
-    starts: tuple[int, ...]
-    length: int
-    opened: int
-    """Place in the answer of the opening's first token."""
-
-    @property
-    def span(self) -> Span:
-        """What is copied so far."""
-        start = self.starts[self.rank - 1]
-        return Span(start, start + self.length, self.slot)
-
-
-@dataclass(frozen=True)
 class _State:
     """What has been said, between two pieces."""
 
@@ -117,7 +52,7 @@ class _State:
     after: int = 0
     """Words before this one are used up."""
     said: tuple[Said, ...] = ()
-    copying: _Copying | None = None
+    copying: Copying | None = None
     over: bool = False
 
 
@@ -138,7 +73,7 @@ class SlotGrammar:
     named: bool
     end_ids: Tokens
     piece_ids: PieceIds
-    _tries: dict[Hashable, _Node] = field(default_factory=dict, repr=False)
+    _tries: dict[Hashable, PieceTrie] = field(default_factory=dict, repr=False)
 
     def begin(self, keys: Sequence[Hashable]) -> Place:
         """The place before the answer's first token, for a text of these words.
@@ -147,7 +82,7 @@ class SlotGrammar:
             keys: one a word: its tokens, with a blank before it, where it may be copied; where it may not, anything
                 else that no other word has.
         """
-        text, state = _Text(tuple(keys)), _State()
+        text, state = Words(tuple(keys)), _State()
         return Place(self, text, tuple(_Thread(state, root, 0) for root in self.next_pieces(state, text)), 0)
 
     @cached_property
@@ -155,11 +90,11 @@ class SlotGrammar:
         """The tasks, in the order of the answer."""
         return tuple(self.slots)
 
-    def next_pieces(self, state: _State, text: _Text) -> Iterator[_Node]:
+    def next_pieces(self, state: _State, text: Words) -> Iterator[PieceTrie]:
         """The tries of the pieces that may follow."""
         copying, after = state.copying, state.after
         if copying is not None:
-            yield _words(copying, text)
+            yield next_words(copying, text)
             if not copying.length:
                 return
             after = copying.span.end
@@ -171,51 +106,29 @@ class SlotGrammar:
             yield self._openings(state.task + 1, lead="\n", most=text.most_repeated[0])
             yield self._nothing(state.task + 1, lead="\n")
         else:
-            yield self._trie("end", [(self.end_ids, _End())])
+            yield self._trie("end", [(self.end_ids, End())])
 
-    def _openings(self, task: int, *, lead: str, most: int) -> _Node:
+    def _openings(self, task: int, *, lead: str, most: int) -> PieceTrie:
         """Every opening of a task's lines, for words of which the most frequent is left `most` times."""
         name = self.tasks[task]
         shown = name if self.named else ""
-        moves = [_Open(task, slot, rank) for rank in range(1, most + 1) for slot in self.slots[name]]
+        moves = [Open(task, slot, rank) for rank in range(1, most + 1) for slot in self.slots[name]]
         pieces = (
             (self.piece_ids(opening_piece(move.slot, rank=move.rank, lead=lead, task=shown)), move) for move in moves
         )
         return self._trie((task, lead, most), pieces)
 
-    def _nothing(self, task: int, *, lead: str) -> _Node:
+    def _nothing(self, task: int, *, lead: str) -> PieceTrie:
         piece = no_spans_piece(lead=lead, task=self.tasks[task] if self.named else "")
-        return self._trie((task, lead), [(self.piece_ids(piece), _Nothing(task))])
+        return self._trie((task, lead), [(self.piece_ids(piece), Nothing(task))])
 
-    def _trie(self, name: Hashable, pieces: Iterable[tuple[Tokens, _Move]]) -> _Node:
+    def _trie(self, name: Hashable, pieces: Iterable[tuple[Tokens, Move]]) -> PieceTrie:
         """The trie of `pieces`, made once a name."""
         if name not in self._tries:
-            self._tries[name] = root = _Node()
+            self._tries[name] = root = PieceTrie()
             for ids, move in pieces:
                 root.add(ids, move)
         return self._tries[name]
-
-
-@dataclass(frozen=True)
-class _Text:
-    """The words of a text, by key."""
-
-    keys: tuple[Hashable, ...]
-
-    @cached_property
-    def copyable(self) -> tuple[int, ...]:
-        """The words that have tokens to be copied by."""
-        return tuple(place for place, key in enumerate(self.keys) if isinstance(key, tuple))
-
-    @cached_property
-    def most_repeated(self) -> tuple[int, ...]:
-        """For each word, how often the most frequent of the words from it on stands there; 0 after the last."""
-        counts: Counter[Hashable] = Counter()
-        most = [0] * (len(self.keys) + 1)
-        for place in range(len(self.keys) - 1, -1, -1):
-            counts[self.keys[place]] += isinstance(self.keys[place], tuple)
-            most[place] = max(most[place + 1], counts[self.keys[place]])
-        return tuple(most)
 
 
 @dataclass(frozen=True)
@@ -223,7 +136,7 @@ class _Thread:
     """A state, and how far its next piece has come."""
 
     state: _State
-    node: _Node
+    node: PieceTrie
     began: int
     """Place in the answer of the piece's first token."""
 
@@ -233,7 +146,7 @@ class Place:
     """How far an answer has come."""
 
     grammar: SlotGrammar
-    text: _Text
+    text: Words
     threads: tuple[_Thread, ...]
     position: int
     ended: _State | None = None
@@ -276,9 +189,9 @@ class Place:
         assert threads, f"token {token} is not allowed here"
         return Place(self.grammar, self.text, tuple(threads), self.position + 1)
 
-    def _moved(self, state: _State, move: _Move, *, began: int) -> _State:
+    def _moved(self, state: _State, move: Move, *, began: int) -> _State:
         """The state after a piece, whose first token stands at `began`."""
-        if isinstance(move, _Copy):
+        if isinstance(move, Copy):
             assert state.copying is not None
             copying = replace(state.copying, starts=move.starts, length=state.copying.length + 1)
             return replace(state, copying=copying)
@@ -287,28 +200,13 @@ class Place:
             said = (*state.said, Said(self.grammar.tasks[state.task], span, (opened, began)))
             state = replace(state, said=said, after=span.end, copying=None)
         match move:
-            case _Open(task, slot, rank):
+            case Open(task, slot, rank):
                 after = state.after if task == state.task else 0
                 starts = tuple(place for place in self.text.copyable if place >= after)
                 return replace(
-                    state, task=task, untold=False, after=after, copying=_Copying(slot, rank, starts, 0, began)
+                    state, task=task, untold=False, after=after, copying=Copying(slot, rank, starts, 0, began)
                 )
-            case _Nothing(task):
+            case Nothing(task):
                 return replace(state, task=task, untold=False, after=len(self.text.keys))
-            case _End():
+            case End():
                 return replace(state, over=True)
-
-
-def _words(copying: _Copying, text: _Text) -> _Node:
-    """The words that may be copied next: those of which `rank` occurrences are left."""
-    following: dict[Hashable, list[int]] = {}
-    for start in copying.starts:
-        place = start + copying.length
-        if place < len(text.keys) and isinstance(text.keys[place], tuple):
-            following.setdefault(text.keys[place], []).append(start)
-    root = _Node()
-    for ids, starts in following.items():
-        if len(starts) >= copying.rank:
-            assert isinstance(ids, tuple)
-            root.add(ids, _Copy(tuple(starts)))
-    return root

@@ -44,7 +44,17 @@ def build_decoder(
         _check_positions(model, module.config)
     module.config.pad_token_id = tokenizer.pad_token_id
     module.config.use_cache = False
+    mark_tied_weights(module)
     return module, tokenizer
+
+
+def mark_tied_weights(module: Any) -> None:
+    """Tell transformers which weights its checkpoints leave out because they are another's.
+
+    Its models know (`all_tied_weights_keys`) and save no copy, but its Trainer looks elsewhere, and would warn of a
+    missing `lm_head.weight` at each checkpoint that it loads (https://github.com/huggingface/transformers/issues/27972).
+    """
+    module._keys_to_ignore_on_save = {*(module._keys_to_ignore_on_save or ()), *module.all_tied_weights_keys}
 
 
 def weights_dtype(model: DecoderModel, *, bf16: bool) -> torch.dtype:

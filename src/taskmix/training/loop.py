@@ -25,7 +25,7 @@ from taskmix.config.schema import DecoderRecipe, EncoderRecipe
 from taskmix.errors import TrainingError
 from taskmix.modeling.bundle import EpochRecord, TrainingRecord
 from taskmix.training.checkpoints import PublishCheckpoints, restore_checkpoints
-from taskmix.training.processes import current_world, peak_memory_gib
+from taskmix.training.processes import current_world, forget_peak_memory, peak_memory_gib
 from taskmix.training.progress import ProgressReport
 
 logger = logging.getLogger(__name__)
@@ -163,6 +163,7 @@ def train(trainer: PlannedTrainer, *, folder: Path, checkpoints: str) -> Trainin
         checkpoints: URI below which checkpoints lie.
     """
     transformers.utils.logging.disable_progress_bar()
+    forget_peak_memory()  # this process may have trained another job before
     resume = restore_checkpoints(checkpoints, folder, world=current_world())
     started = time.monotonic()
     first = _steps_done(resume)

@@ -98,6 +98,12 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
 
 
+def forget_peak_memory() -> None:
+    """Let `peak_memory_gib` begin anew; of the host, the kernel counts for a process's whole life."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
 def peak_memory_gib() -> float:
     """The most memory that this process has held: of its GPU by torch's allocator, else of the host."""
     if torch.cuda.is_available():
