@@ -148,7 +148,7 @@ def figures(record: TrainingRecord, *, job: JobSlice, shape: Shape, flops: float
     used = FLOPS_A_WEIGHT[job.model.tuning] * shape.multiplied * rate / gpus / flops
     scores = record.history[-1].dev_scores if record.history else {}
     return [
-        f"{record.parameters / 1e9:.3f}",
+        f"{record.parameters / 1e6:,.1f}",
         f"{rate:,.0f}",
         f"{100 * used:.1f}",
         f"{record.peak_memory_gib or 0.0:.1f}",
@@ -191,7 +191,7 @@ def main() -> None:
     flops = measured_flops(tiny=arguments.tiny)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     title = f"{device}, {flops / 1e12:.2f} measured TFLOP/s, torch {torch.__version__}"
-    columns = ("weights, billions", "tokens/s", "% of the rate", "peak GiB", "estimated GiB", "dev", "seconds in all")
+    columns = ("weights, millions", "tokens/s", "% of the rate", "peak GiB", "estimated GiB", "dev", "seconds in all")
     table = Table("shape", "tuning", "data", "tasks", *columns, title=title)
     for source in sources(arguments):
         measure_source(source, arguments, table=table, flops=flops)

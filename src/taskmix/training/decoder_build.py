@@ -35,6 +35,7 @@ def build_decoder(
     """
     if model.architecture is not None:
         module, tokenizer = scratch_decoder(model.architecture, prompts=prompts, heads=heads, texts=texts)
+        module.to(weights_dtype(model, bf16=bf16))
         module.set_attn_implementation(choose_attention(module.config))
     else:
         assert model.checkpoint is not None
