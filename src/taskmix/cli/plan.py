@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -110,7 +111,7 @@ def _made_of(model: ModelConfig) -> str:
     if isinstance(model, ApiModel):
         return f"{model.model} at {urlsplit(model.base_url).netloc}, {model.shots} shots"
     if model.architecture is None:
-        return str(model.checkpoint)
+        return re.sub(r"(@[0-9a-f]{12})[0-9a-f]{28}$", r"\1", str(model.checkpoint))  # a commit, as git shortens it
     return f"random weights, {model.architecture.layers} x {model.architecture.hidden}"
 
 
