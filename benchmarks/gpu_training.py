@@ -1,7 +1,7 @@
 """How fast models are fine-tuned on this machine, of which rate, and in how much memory against the estimate.
 
     python benchmarks/gpu_training.py --shape llama-3-8b --tuning lora         # its true shapes and vocabulary
-    python benchmarks/gpu_training.py --shape llama-3-8b --tuning full --layers 8        # as many layers as fit
+    python benchmarks/gpu_training.py --shape llama-3-8b --tuning full --layers 4        # as many layers as fit
     python benchmarks/gpu_training.py --shape llama-3-8b --tuning full --deepspeed zero3 --offload
     python benchmarks/gpu_training.py --shape roberta-large --massive en-US.jsonl --newsgroups 20news-bydate.tar.gz
     python benchmarks/gpu_training.py --tiny                                   # seconds, on a CPU: that it runs
@@ -37,6 +37,7 @@ from taskmix.modeling.bundle import TrainingRecord, read_card
 from taskmix.training.job import finetune
 from taskmix.training.memory import estimate
 from taskmix.training.model_shapes import shape_of
+from taskmix.training.processes import release_memory
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "training_parts"))
 
@@ -99,6 +100,8 @@ def measured_flops(*, tiny: bool) -> float:
         product = left @ right
         product[0, 0].item()  # waits for the device
         best = min(best, time.perf_counter() - started)
+    del left, right, product
+    release_memory()
     return 2 * size**3 / best
 
 

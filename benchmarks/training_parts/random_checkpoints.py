@@ -16,6 +16,7 @@ import torch
 
 from taskmix.training.decoder_scratch import SPECIAL_TOKENS, train_decoder_tokenizer
 from taskmix.training.model_shapes import PUBLISHED
+from taskmix.training.processes import release_memory
 from taskmix.training.scratch import train_tokenizer
 
 TOKENIZER_SIZE = 2000
@@ -99,6 +100,8 @@ def write_checkpoint(folder: Path, shape: Shape, *, texts: Sequence[str]) -> Pat
         torch.set_default_dtype(kept)
     module.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    del module
+    release_memory()  # other processes may be about to train on this GPU
     return folder
 
 
