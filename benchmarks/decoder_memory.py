@@ -1,11 +1,12 @@
 """The plan's estimate of a decoder's memory against what a training step really takes, on a CPU.
 
-    nice -n 10 python benchmarks/decoder_memory.py            # six Llamas, every way of training: minutes, 3 GB
+    nice -n 10 python benchmarks/decoder_memory.py            # seven Llamas, every way of training: minutes, 3 GB
     python benchmarks/decoder_memory.py --quick               # two of them, seconds
 
-One constant of the estimate, `BACKWARD_SHARE`, is fitted: to the shapes marked so, and to nothing else. The others are
-held out, and unlike them in what could matter: without grouped keys, deep and narrow, wide, with a large vocabulary.
-What share each run would have wanted is printed, so that the constant can be fitted again, and its error be seen.
+Some models are marked as fitted: what one constant of the estimate, `BACKWARD_SHARE`, was fitted to, and `wordy`, which
+showed that another, `LOGIT_BYTES`, counted too much. The others are held out, and unlike them in what could matter:
+without grouped keys, deep and narrow, wide, with a large vocabulary. What share each run would have wanted is printed,
+so that the constant can be fitted again, and its error be seen.
 
 Measured: weights, gradients and optimizer state by the bytes of their tensors after one step; activations and logits by
 the highest sum, above these, of what torch's profiler saw allocated and freed in forward and backward of a second
@@ -48,7 +49,7 @@ class Size:
     Attributes:
         architecture: in a configuration's words.
         tokens: of the packed row.
-        fitted: whether `BACKWARD_SHARE` was fitted to it.
+        fitted: whether a constant of the estimate was set with its figures in sight.
         quick: whether a quick run takes it.
     """
 
@@ -69,7 +70,8 @@ SIZES = {
     "flat": Size(_llama(2, 192, 6, 6, 512, 1000), 768, quick=True),
     "deep": Size(_llama(16, 256, 4, 4, 688, 4000), 1024),
     "wide": Size(_llama(3, 1024, 16, 4, 3584, 8000), 1024),
-    "wordy": Size(_llama(4, 256, 8, 2, 896, 64000), 1024),
+    "wordy": Size(_llama(4, 256, 8, 2, 896, 64000), 1024, fitted=True),
+    "broad": Size(_llama(6, 384, 6, 3, 1024, 32000), 1536),
 }
 
 

@@ -24,8 +24,8 @@ ANSWER_SHARE = 0.25
 """Tokens of a batch that are answers, at most: only there are logits computed. Arbitrary; prompts are mostly longer."""
 LONGEST_ANSWER = 64
 """Tokens; with `max_tokens` of a prompt, the longest example, which a forward pass must hold whole. Arbitrary."""
-LOGIT_BYTES = 16
-"""A logit in fp32, its copy, its log-softmax and its gradient."""
+LOGIT_BYTES = 12
+"""At the peak, cross-entropy's backward pass: a log-softmax, its gradient, and that of the logit, each in fp32."""
 BACKWARD_SHARE = 0.35
 """Of a layer's activations, what its backward pass adds for gradients. Fitted to two models of
 `benchmarks/decoder_memory.py`: above what half of their runs want (0.24), below what most in bf16 do (0.4 to 0.5), so
