@@ -141,7 +141,8 @@ def held(place: Place, name: str) -> dict[str, Any]:
 
 
 def test_images_arrive_whole_under_the_same_digests(place: Place, images: list[str], tmp_path: Path) -> None:
-    names = "\n".join([images[0], "", images[1]])  # without an end of the last line
+    tagged = images[1].replace("@", ":1.2@")
+    names = "\n".join([images[0], "", tagged])  # without an end of the last line
     saved = place.mirror("save", str(tmp_path), names=names)
     assert saved.returncode == 0, saved.stderr
     loaded = place.mirror("load", str(tmp_path), f"{place.registry}/inside", names=names)
