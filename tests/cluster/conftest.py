@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 from kube_api import KubeApi
+from played_kserve import PlayedKServe, playing_kserve
 
 from taskmix.cluster.connection import Cluster, connect
 
@@ -16,6 +17,13 @@ def cluster(kube_api: KubeApi, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     """A fresh namespace, with every right; KUBECONFIG leads there too."""
     monkeypatch.setenv("KUBECONFIG", str(kube_api.kubeconfig))
     return connect(kube_api.namespace())
+
+
+@pytest.fixture
+def kserve(cluster: Cluster) -> Iterator[PlayedKServe]:
+    """KServe in the namespace of `cluster`, played."""
+    with playing_kserve(cluster) as played:
+        yield played
 
 
 @pytest.fixture

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from crd_schema import CrdSchema
-from played_kserve import Fault, PlayedKServe, StrictCluster, playing_kserve
+from deployed_release import WAYS, Deployed
+from played_kserve import Fault, PlayedKServe, StrictCluster
 from tiny_bundles import publish_bundle, publish_run
 
 from taskmix import storage
-from taskmix.cluster.abilities import Abilities
 from taskmix.cluster.connection import Cluster
-from taskmix.cluster.deploying import Site, deploy, roll_back
+from taskmix.cluster.deploying import Site, deploy, roll_back, verify
 from taskmix.cluster.inference_service import DEPLOYER
 from taskmix.cluster.kinds import DEPLOYMENT, INFERENCE_SERVICE
-from taskmix.config.plan import DeploymentSlice
 from taskmix.errors import ClusterError, RolledBack, RolloutFailed, ServingError, Superseded
-from taskmix.serving.releases import champion, stage
+from taskmix.serving.assembly import assemble
+from taskmix.serving.releases import champion, promote
 
-WAYS = {
-    "entries": Abilities(knative=False, canary_entries=True, new_mode_names=True),
-    "knative": Abilities(knative=True, canary_entries=True, new_mode_names=True),
-    "candidate": Abilities(knative=False, canary_entries=False, new_mode_names=False),
-}
 GPU = {
     "gpus": 1,
     "cpus": 1.5,
@@ -54,51 +49,10 @@ def root(module_swift: Any) -> str:
 
 
 @pytest.fixture
-def kserve(cluster: Cluster) -> Iterator[PlayedKServe]:
-    with playing_kserve(cluster) as played:
-        yield played
-
-
-@pytest.fixture
 def deployed(root: str, kserve: PlayedKServe, cluster: Cluster, crd_schemas: dict[str, CrdSchema]) -> Deployed:
     strict = StrictCluster(cluster.api, cluster.namespace)
     StrictCluster.schemas = crd_schemas
     return Deployed(root, kserve, strict)
-
-
-class Deployed:
-    """One deployment, named as its namespace is: tests share the storage."""
-
-    def __init__(self, root: str, kserve: PlayedKServe, cluster: Cluster) -> None:
-        self.root, self.kserve, self.cluster = root, kserve, cluster
-        self.name = f"d{cluster.namespace.removeprefix('test-')}"
-        self.way = "entries"
-
-    def stage(self, run: str) -> str:
-        return stage(storage.join(self.root, "runs", run, "report"), deployment=self.name, run=run)
-
-    def deploy(self, release: str, **changed: Any) -> str:
-        return deploy(release, self.settings(**changed), site=self.site)
-
-    def settings(self, **changed: Any) -> DeploymentSlice:
-        hardware = changed.pop("hardware", None)
-        patience = {"ready_timeout_s": 20, "canary_s": 0.2, "gateway": self.kserve.gateway}
-        return DeploymentSlice.model_validate(
-            {"deployment": {"name": self.name, **patience, **changed}, "hardware": hardware}
-        )
-
-    @property
-    def site(self) -> Site:
-        return Site(self.cluster, WAYS[self.way], poll_s=0.1, lock_wait_s=60)
-
-    @property
-    def served_run(self) -> str | None:
-        record = champion(self.root, self.name)
-        return record["run"] if record else None
-
-    @property
-    def service(self) -> dict[str, Any] | None:
-        return self.cluster.find(INFERENCE_SERVICE, self.name)
 
 
 def test_a_first_release_is_served_from_its_folder_on_the_hardware_named(deployed: Deployed) -> None:
@@ -116,6 +70,7 @@ def test_a_first_release_is_served_from_its_folder_on_the_hardware_named(deploye
     assert (predictor["model"]["modelFormat"]["name"], predictor["model"]["runtime"]) == ("taskmix", "taskmix-server")
     assert predictor["model"]["resources"] == {"requests": quantities, "limits": quantities}
     assert (predictor["minReplicas"], predictor["maxReplicas"]) == (1, 4)  # Standard mode cannot scale to zero
+    assert predictor["terminationGracePeriodSeconds"] == 45
     assert predictor["nodeSelector"] == {"pool": "l4"}
     assert predictor["tolerations"] == GPU["tolerations"]
     assert (predictor["serviceAccountName"], predictor["priorityClassName"]) == ("reader", "serving")
@@ -128,6 +83,22 @@ def test_a_first_release_is_served_from_its_folder_on_the_hardware_named(deploye
     )
     assert deployed.deploy(release, hardware=GPU, service_account="reader", replicas={"min": 0, "max": 4}) == uri
     assert deployed.kserve.seen == [{"run-1": 100}]
+
+
+@pytest.mark.parametrize("way", ["entries", "knative"])
+def test_the_champion_can_be_served_in_another_way(deployed: Deployed, way: str) -> None:
+    deployed.way = way
+    release = deployed.stage("run-1")
+    deployed.deploy(release)
+
+    deployed.deploy(release, hardware={"cpus": 3}, canary_percent=0)
+
+    assert deployed.service is not None
+    predictor = deployed.service["spec"]["predictor"]
+    assert predictor["model"]["resources"]["limits"] == {"cpu": "3"}
+    assert ("terminationGracePeriodSeconds" in predictor) == (way == "entries")
+    assert all(shares.keys() == {"run-1"} for shares in deployed.kserve.seen)
+    assert deployed.served_run == "run-1"
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -323,6 +294,44 @@ def test_a_rollback_returns_to_the_champion_before(deployed: Deployed) -> None:
     (rollback,) = champion(deployed.root, deployed.name)["rollbacks"]
     assert rollback["release"].endswith("/history/run-2.json")
     assert rollback["overruled"]["by"] == rollback["done"]["by"]
+
+
+def test_what_is_served_is_verified_and_left_alone(deployed: Deployed, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="taskmix")
+    releases = [deployed.stage("run-1")]
+    deployed.deploy(releases[0])
+    releases.append(deployed.stage("run-2"))
+    deployed.deploy(releases[1])
+    before = deployed.service
+
+    verify(releases[1], deployed.settings(), site=deployed.site)
+    verify(releases[0], deployed.settings(), site=deployed.site)  # the smoke test of a run that was overtaken
+
+    assert deployed.service == before
+    assert f"not verified release={releases[0]}: it is not the champion any more" in caplog.text
+
+
+def test_a_service_that_does_not_serve_the_champion_fails_its_verification(deployed: Deployed) -> None:
+    deployed.way = "candidate"  # where a predictor is not named after its release
+    release = deployed.stage("run-1")
+    deployed.deploy(release)
+    cluster = Cluster(deployed.cluster.api, deployed.cluster.namespace)
+
+    def serve(run: str) -> None:
+        def change(service: dict[str, Any]) -> dict[str, Any]:
+            service["spec"]["predictor"]["model"]["storageUri"] = assemble(deployed.stage(run))
+            return service
+
+        cluster.edit(INFERENCE_SERVICE, deployed.name, change)  # by hand, past every check
+
+    serve("run-2")
+    with pytest.raises(RolloutFailed, match=r"no address answered as the release within 2 s: .* serves the bundles"):
+        verify(release, deployed.settings(ready_timeout_s=2), site=deployed.site)
+
+    serve("run-wrong")
+    promote(wrong := deployed.stage("run-wrong"))
+    with pytest.raises(ServingError, match=r"answers otherwise than it was evaluated, in \d+ of \d+ answers"):
+        verify(wrong, deployed.settings(), site=deployed.site)
 
 
 def test_a_missing_permission_is_told_before_anything_is_changed(

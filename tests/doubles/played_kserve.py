@@ -55,7 +55,10 @@ def _check_as_webhook(value: Object, old: Object | None) -> None:
     """The refusals of KServe 0.21's webhook that concern canaries (inference_service_validation.go)."""
     stable, entries = value["spec"]["predictor"], value["spec"].get("canary") or []
     names = [entry["predictor"]["name"] for entry in entries]
-    assert not entries or value["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Standard"
+    mode = value["metadata"]["annotations"]["serving.kserve.io/deploymentMode"]
+    assert not entries or mode == "Standard"
+    # Knative's own webhook, on the Service that KServe's controller would make (serving/fieldmask.go).
+    assert mode not in ("Knative", "Serverless") or "terminationGracePeriodSeconds" not in stable
     assert len({*names, stable.get("name")}) == len(names) + 1, "a canary's name is taken"
     for entry in entries:
         assert not {"maxReplicas", "scaleTarget", "scaleMetric", "autoScaling"} & entry["predictor"].keys()

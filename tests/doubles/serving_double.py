@@ -38,10 +38,10 @@ class Served:
 
 
 @contextmanager
-def serving(output: Path) -> Iterator[Served]:
+def serving(output: Path, *options: str) -> Iterator[Served]:
     port, grpc_port = free_port(), free_port()
     with output.open("wb") as file:
-        command = [sys.executable, word_counter.__file__, str(port), str(grpc_port)]
+        command = [sys.executable, word_counter.__file__, str(port), str(grpc_port), *options]
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:

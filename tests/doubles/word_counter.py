@@ -1,4 +1,4 @@
-"""A tiny real model, and a server around it for tests to start: `python word_counter.py PORT GRPC_PORT`."""
+"""A tiny real model, and a server around it for tests to start: `python word_counter.py PORT GRPC_PORT [--json]`."""
 
 import sys
 import time
@@ -93,8 +93,9 @@ def main() -> None:
     from taskmix.serving.predictor import Limits
     from taskmix.serving.server import configure_server_logging, serve_system
 
-    configure_server_logging()
-    port, grpc_port = map(int, sys.argv[1:])
+    json_lines = sys.argv[3:] == ["--json"]
+    configure_server_logging(json_lines=json_lines, requests=json_lines)
+    port, grpc_port = map(int, sys.argv[1:3])
     bounds, limits = Bounds(max_waiting=MAX_WAITING), Limits(**LIMITS)
     serve_system(counter_system(), name="counter", port=port, grpc_port=grpc_port, limits=limits, bounds=bounds)
 

@@ -13,6 +13,9 @@ import pytest
 import yaml
 from manifest_check import ManifestCheck, containers
 
+from taskmix.cluster.inference_service import PRE_STOP_S, TERMINATION_S
+from taskmix.serving.server import GRACE_S
+
 OVERLAYS = sorted(
     path.parent.name for path in Path(__file__).parents[2].glob("manifests/overlays/*/kustomization.yaml")
 )
@@ -184,6 +187,14 @@ def test_runtimes_are_the_ones_that_deployment_and_training_ask_for(build: Build
         runtimes = {value["metadata"]["name"]: value for value in build(overlay) if value["kind"].endswith("Runtime")}
         assert {"taskmix-server", "taskmix-torch"} <= runtimes.keys()
         assert runtimes["taskmix-server"]["spec"]["supportedModelFormats"][0]["name"] == "taskmix"
+
+
+def test_kubernetes_waits_for_the_sleep_before_the_end_and_for_requests_in_flight(build: Build) -> None:
+    for overlay in OVERLAYS:
+        (server,) = (value for value in build(overlay) if value["kind"] == "ServingRuntime")
+        (container,) = server["spec"]["containers"]
+        assert container["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", str(PRE_STOP_S)]
+    assert TERMINATION_S >= PRE_STOP_S + GRACE_S + 5
 
 
 def test_a_pool_has_a_runtime_of_its_own_with_its_placement(build: Build) -> None:

@@ -26,6 +26,7 @@ from taskmix.cluster.kinds import INFERENCE_SERVICE
 from taskmix.config.plan import DeploymentSlice
 from taskmix.config.quantities import resource_quantities
 from taskmix.config.schema import Hardware
+from taskmix.serving.child import GRACE_S
 
 Way = Literal["knative", "entries", "candidate"]
 Mode = Literal["Knative", "Standard"]
@@ -39,6 +40,11 @@ DEPLOYER = "taskmix/deployer"
 STABLE = "taskmix/stable-predictor"
 """Annotation: the predictor to return to while a canary has taken its place in the spec, as JSON."""
 MODEL_FORMAT = "taskmix"
+PRE_STOP_S = 10
+"""How long the ServingRuntime's `preStop` sleeps before SIGTERM (manifests/base/serving/runtime.yaml)."""
+TERMINATION_S = PRE_STOP_S + GRACE_S + 5
+"""When Kubernetes may kill a pod that ends: after the sleep, the requests in flight, and a little, arbitrarily, for the
+server's own end. KServe's default of 30 s would cut off requests that the server still means to answer."""
 _LEGACY = {"Serverless": "Knative", "RawDeployment": "Standard"}
 
 
@@ -144,6 +150,8 @@ def _fixed_predictor(wanted: Wanted) -> Object:
     value: Object = {"model": model}
     if wanted.way == "entries":
         value["name"] = wanted.variant
+    if wanted.mode == "Standard":  # Knative refuses the field: it drains pods itself, for as long as a request may take
+        value["terminationGracePeriodSeconds"] = TERMINATION_S
     if deployment.service_account:
         value["serviceAccountName"] = deployment.service_account
     return value | (_placement(hardware) if hardware else {})
@@ -222,6 +230,11 @@ def serves(service: Object, wanted: Wanted) -> bool:
     return all(theirs.get(key) == value for key, value in ours.items() if key not in ("model", "name")) and all(
         theirs.get("model", {}).get(key) == value for key, value in ours["model"].items()
     )
+
+
+def is_same_model(service: Object, wanted: Wanted) -> bool:
+    """Whether the release is what the InferenceService serves at full share, be it in another way than wanted."""
+    return bool(stable_predictor(service).get("model", {}).get("storageUri") == wanted.storage_uri)
 
 
 def workload_name(name: str, variant: str | None) -> str:

@@ -10,6 +10,7 @@ import threading
 
 from taskmix.errors import TaskmixError
 from taskmix.serving.batching import Bounds
+from taskmix.serving.logs import error_line
 from taskmix.serving.predictor import Limits
 
 
@@ -42,7 +43,7 @@ def main() -> int:
             log_requests=arguments.log_requests,
         )
     except TaskmixError as error:
-        print(error, file=sys.stderr)
+        print(error_line(error) if arguments.log_format == "json" else error, file=sys.stderr)
         return 2
     return 0
 

@@ -10,12 +10,12 @@ import logging
 import queue
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 from taskmix.errors import Overloaded, ServingError
+from taskmix.serving.logs import place_of
 from taskmix.serving.predictor import Instance, Prediction
 
 log = logging.getLogger(__name__)
@@ -186,5 +186,5 @@ class Batcher:
 
 def _log_without_texts(error: Exception) -> None:
     """Tell type and place of a failure; its message is left out, since it may quote a user's text."""
-    frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
-    log.error("prediction failed error=%s at=%s", type(error).__name__, " < ".join(reversed(frames[-5:])))
+    fields = {"error": type(error).__name__, "at": place_of(error)}
+    log.error("prediction failed error=%(error)s at=%(at)s", fields, extra={"fields": fields})

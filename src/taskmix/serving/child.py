@@ -22,8 +22,9 @@ import httpx
 from taskmix.errors import ServingError
 
 LOOPBACK = "127.0.0.1"
-STOP_TIMEOUT_S = 40.0
-"""Longer than the server's own grace for requests in flight."""
+GRACE_S = 30
+"""How long a server's requests in flight may take after SIGTERM; an arbitrary number, that of Kubernetes' default."""
+STOP_TIMEOUT_S = GRACE_S + 10.0
 LAST_LINES = 20
 
 

@@ -23,7 +23,8 @@ from taskmix.errors import MissingExtra, ServingError
 from taskmix.modeling.cores import usable_cores
 from taskmix.modeling.system import System, load_system
 from taskmix.serving.batching import Batcher, Bounds
-from taskmix.serving.logs import REQUEST_LOG, JsonLines
+from taskmix.serving.child import GRACE_S
+from taskmix.serving.logs import REQUEST_LOG, JsonLines, WithoutMessages
 from taskmix.serving.metrics import BATCH_TEXTS, QUEUE_TEXTS, AnswerCounter
 from taskmix.serving.predictor import Instance, Limits, Prediction, predict
 
@@ -54,8 +55,6 @@ log = logging.getLogger(__name__)
 
 WARM_UP_TEXT = "one text before the first, so that nobody waits for caches and compilers"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-GRACE_S = 30
-"""How long requests in flight may take after SIGTERM; Kubernetes' own default before it kills."""
 
 
 def _say(line: str) -> None:
@@ -198,11 +197,12 @@ def serve(
     bounds: Bounds | None = None,
     json_lines: bool = False,
     log_requests: bool = False,
-    announce: Callable[[str], None] = _say,
+    announce: Callable[[str], None] | None = None,
 ) -> None:
     """Load the system that the URI `system` names and serve it.
 
-    See `serve_system`, `load_system` and, for `json_lines` and `log_requests`, `configure_server_logging`.
+    See `serve_system`, `load_system` and, for `json_lines` and `log_requests`, `configure_server_logging`. With
+    `json_lines` the curl line to try is an event of the log unless `announce` takes it.
     """
     check_address(name, host, port)
     if grpc_port is not None:
@@ -222,7 +222,7 @@ def serve(
             grpc_port=grpc_port,
             limits=limits,
             bounds=bounds,
-            announce=announce,
+            announce=announce or (partial(log.info, "to try it: %s") if json_lines else _say),
         )
     finally:
         signal.signal(signal.SIGTERM, previous)
@@ -269,7 +269,7 @@ class _Expected(logging.Filter):
 
 
 def configure_server_logging(*, json_lines: bool = False, requests: bool = False) -> None:
-    """Log on standard error, without a line a request unless asked for.
+    """Log on standard error, without a line a request unless asked for, and without what an error says.
 
     Args:
         json_lines: an object an event (`logs.JsonLines`), rather than lines as kserve writes them.
@@ -288,6 +288,14 @@ def configure_server_logging(*, json_lines: bool = False, requests: bool = False
     }
     formatters = {**KSERVE_LOG_CONFIG["formatters"], "json": {"()": JsonLines}}
     stream = {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}
-    handlers = {**KSERVE_LOG_CONFIG["handlers"], "json": stream}
-    configure_logging({**KSERVE_LOG_CONFIG, "formatters": formatters, "handlers": handlers, "loggers": loggers})
+    lines = {name: {**each, "filters": ["careful"]} for name, each in KSERVE_LOG_CONFIG["handlers"].items()}
+    changed = {
+        "formatters": formatters,
+        "handlers": {**lines, "json": stream},
+        "loggers": loggers,
+        "filters": {"careful": {"()": WithoutMessages}},
+        "root": {"handlers": [handler], "level": "WARNING"},
+    }
+    logging.captureWarnings(json_lines)
+    configure_logging({**KSERVE_LOG_CONFIG, **changed})
     logging.getLogger("kserve").addFilter(_Expected())
