@@ -39,7 +39,7 @@ images: ## build the images train and serve with docker, podman or buildah (PREF
 	./images/build
 
 test-images: $(INSTALLED) ## build both images here and run them: the graph, a prediction, a killed training (10 minutes, 8 GB; KEEP=folder)
-	TASKMIX_TEST_IMAGES=$(or $(KEEP),1) $(BIN)/pytest tests/containers $(ARGS)
+	TASKMIX_TEST_IMAGES=$(or $(KEEP),1) $(BIN)/pytest tests/containers --timeout=3600 $(ARGS)
 
 manifests-check: $(INSTALLED) ## build the manifests' overlays and check every object against a real API server and schemas
 	$(BIN)/pytest tests/manifests
