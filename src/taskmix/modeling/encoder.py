@@ -24,7 +24,7 @@ from taskmix.modeling.backends import Backend, TorchBackend, compute_logits
 from taskmix.modeling.bundle import BundleCard
 from taskmix.modeling.calibration import softmax
 from taskmix.modeling.checkpoint import without_pooler
-from taskmix.modeling.packed_linear import pack_linears
+from taskmix.modeling.packed_layers import pack_linears
 from taskmix.modeling.tagging import OUTSIDE, best_tags, read_spans
 from taskmix.modeling.tokens import TokenizedText, load_tokenizer, tokenize
 from taskmix.modeling.windows import WindowRule, window_rule

@@ -1,6 +1,6 @@
 """The linear layers of a small encoder, with torch's own weights and with oneDNN's layout, by rows of input.
 
-    OMP_NUM_THREADS=1 .venv/bin/python benchmarks/packed_linear.py [--passes 40]
+    OMP_NUM_THREADS=1 .venv/bin/python benchmarks/packed_layers.py [--passes 40]
 
 The 36 layers of MiniLM-L6 with random weights (speed does not depend on them), each on its own input, the two in turns;
 rows are the tokens of all texts of a batch. Under a minute.
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from taskmix.modeling.packed_linear import PackedLinear, can_pack
+from taskmix.modeling.packed_layers import PackedLinear, can_pack
 
 LAYERS = [(384, 384)] * 24 + [(384, 1536)] * 6 + [(1536, 384)] * 6
 """Features in and out: queries, keys, values and outputs of attention, and the two halves of each feed-forward."""

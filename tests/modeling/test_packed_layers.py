@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from taskmix.modeling.packed_linear import PackedLinear, can_pack, pack_linears
+from taskmix.modeling.packed_layers import PackedLinear, can_pack, pack_linears
 
 pytestmark = pytest.mark.skipif(not can_pack(), reason="this CPU's torch has none of oneDNN's layouts")
 

@@ -1,7 +1,7 @@
 """Linear layers whose weights lie as oneDNN wants them: what a CPU predicts with, faster and with the same result.
 
 torch hands a layer's weights to its matrix product as they lie, which for the few rows of one short text costs more
-than the product. Laid out once, they take less of its time (`benchmarks/packed_linear.py`). torch's own compiler does
+than the product. Laid out once, they take less of its time (`benchmarks/packed_layers.py`). torch's own compiler does
 the same to frozen weights, with these two operators, but needs a C++ compiler, which images do not have.
 """
 
