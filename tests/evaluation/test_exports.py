@@ -59,6 +59,7 @@ def test_an_answer_does_not_hang_on_its_neighbours(root: str, backend: str) -> N
     alone = [system.predict([text])[0] for text in TEXTS]
 
     assert said(system.predict(TEXTS)) == said(alone)
+    assert system.one_by_one == (backend == "onnx-int8")
 
 
 def test_int8_weights_take_less_room_and_nearly_keep_the_answers(root: str) -> None:

@@ -53,6 +53,17 @@ def first_in_work(batcher: Batcher, model: Gated) -> Future[list[Prediction]]:
     return future
 
 
+def test_a_model_that_answers_one_by_one_gets_small_batches_so_that_nobody_waits_for_all(model: Gated) -> None:
+    bounds = Bounds(max_batch_one_by_one=2)
+    batcher = Batcher(model, bounds=bounds.for_model(one_by_one=True))
+    futures = [first_in_work(batcher, model), *(batcher.submit(asking(text)) for text in "abc")]
+    model.let.set()
+    assert not wait(futures, 10).not_done
+    batcher.close(timeout_s=10)
+    assert model.batches == [["first"], ["a", "b"], ["c"]]
+    assert bounds.for_model(one_by_one=False) == bounds
+
+
 def test_what_queues_while_the_model_works_shares_the_next_call(batcher: Batcher, model: Gated) -> None:
     futures = [first_in_work(batcher, model), *(batcher.submit(asking(text)) for text in "abc")]
     model.let.set()

@@ -39,6 +39,10 @@ class TaskCheck(Section):
     """Of these, the texts whose answer was another in a batch; they are not among the recorded predictions."""
 
 
+ONE_BY_ONE = frozenset({"onnx-int8"})
+"""Backends whose texts share no forward pass: the scale of int8's activations is taken over a whole batch."""
+
+
 class ExportCard(Section):
     """The content of `export.json`."""
 
@@ -54,6 +58,11 @@ class ExportCard(Section):
     probability_tolerance: float
     """How far a probability may lie from the recorded one: the batch that a text shares moves it so much."""
     versions: dict[str, str]
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether texts share no forward pass; see `modeling.backends.Backend`."""
+        return self.backend in ONE_BY_ONE
 
 
 def read_export(folder: Path) -> ExportCard:
@@ -101,5 +110,5 @@ def load_with(backend: BackendName, folder: Path, card: BundleCard, *, export: P
     path = export / ONNX_FILE
     if not path.is_file():
         raise BundleError(f"{path}: is missing; export the bundle again")
-    session = OnnxBackend(path, one_by_one=backend == "onnx-int8")
+    session = OnnxBackend(path, one_by_one=backend in ONE_BY_ONE)
     return EncoderModel(session, tokenizer=load_tokenizer(folder), card=card)

@@ -101,6 +101,11 @@ class System:
         self.heads: Mapping[str, TaskHead] = {task: part.model.heads[task] for task, part in self._parts.items()}
         self.cards: Mapping[str, BundleCard] = {task: part.card for task, part in self._parts.items()}
 
+    @property
+    def one_by_one(self) -> bool:
+        """Whether every part answers texts one by one, so that company shortens nobody's wait."""
+        return all(part.export is not None and part.export.one_by_one for part in self.parts)
+
     def predict(self, texts: Sequence[str], *, tasks: Sequence[str] | None = None) -> list[dict[str, Answer]]:
         """Answer `tasks` (default: all) for each text, asking each bundle only for its own.
 

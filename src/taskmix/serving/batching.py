@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from taskmix.errors import Overloaded, ServingError
 from taskmix.serving.logs import place_of
@@ -37,6 +37,16 @@ class Bounds:
     """Characters that may wait: what bounds the memory that they take."""
     max_wait_s: float = 30.0
     """A request whose turn comes later is refused instead of answered: who asked has given up by then."""
+    max_batch_one_by_one: int = 8
+    """Instead of `max_batch` where the model answers texts one by one."""
+
+    def for_model(self, *, one_by_one: bool) -> Bounds:
+        """These bounds, with small batches where texts share no forward pass.
+
+        Answers of a batch leave together, so in a large one the first would wait for all; a small one is enough to
+        share what a call costs besides the model.
+        """
+        return replace(self, max_batch=min(self.max_batch, self.max_batch_one_by_one)) if one_by_one else self
 
 
 @dataclass(frozen=True)

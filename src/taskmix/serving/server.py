@@ -74,7 +74,7 @@ class ServedSystem(kserve.Model):  # type: ignore[misc]  # kserve has no types
         super().__init__(name)
         self.system = system
         self._counter = AnswerCounter(system.heads)
-        self._batcher = Batcher(self._answer, bounds=bounds)
+        self._batcher = Batcher(self._answer, bounds=(bounds or Bounds()).for_model(one_by_one=system.one_by_one))
         QUEUE_TEXTS.set_function(lambda: self._batcher.waiting)
 
     def _answer(self, instances: Sequence[Instance]) -> list[Prediction]:
