@@ -96,18 +96,32 @@ def test_predict_gives_the_same_answer_from_a_file_and_from_a_job(
     ("line", "told"),
     [
         (b'{"text": "a", "tasks": ["itent"]}', "in line 2.tasks[0]: found 'itent'; allowed is an array"),
-        (b'{"text": ', "in line 2: begins with '{' but is no JSON"),
+        (b'{"text": ', "in line 2: is no JSON: Expecting value (column 10)"),
         (b"caf\xe9", "in line 2: is not UTF-8 (byte 3)"),
     ],
 )
-def test_predict_names_the_line_that_cannot_be_answered(
+def test_predict_names_the_line_that_cannot_be_answered_and_answers_the_others(
     taskmix: Taskmix, finished: FinishedRun, tmp_path: Path, line: bytes, told: str
 ) -> None:
-    (tmp_path / "in").write_bytes(b"fine\n" + line + b"\n")
+    (tmp_path / "in").write_bytes(b"fine\n" + line + b"\nalso fine\n")
     done = taskmix("predict", finished.system, "in")
-    assert (done.returncode, done.stdout) == (2, "")
+    before, bad, after = (json.loads(answer) for answer in done.stdout.splitlines())
+    assert done.returncode == 2
+    assert list(before) == list(after) == ["intent", "slots"]
+    assert told in bad["error"]
     assert told in done.stderr
+    assert "in: 1 of 3 lines were not answered" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_predict_reads_every_line_as_text_when_told_to_and_gives_ids_back(
+    taskmix: Taskmix, finished: FinishedRun
+) -> None:
+    braces = taskmix("predict", finished.system, "--form", "text", stdin="{wake me\n")
+    named = taskmix("predict", finished.system, stdin='{"text": "wake me", "id": "a1"}\n')
+    assert braces.returncode == named.returncode == 0, braces.stderr + named.stderr
+    assert list(json.loads(braces.stdout)) == ["intent", "slots"]
+    assert json.loads(named.stdout)["id"] == "a1"
 
 
 def test_predict_says_what_is_no_system(taskmix: Taskmix) -> None:
