@@ -18,7 +18,7 @@ PACKAGES = {
     },
     "serve": {
         "present": ("kserve", "onnxruntime", "kfp", "taskmix"),
-        "absent": ("deepspeed", "accelerate", "peft", "openai"),
+        "absent": ("deepspeed", "accelerate", "peft", "datasets"),
     },
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import subprocess
@@ -66,7 +67,8 @@ def run_graph(images: Any, config: Path, folder: Path, *overrides: str) -> Graph
     """Run a configuration's graph in containers, and find out from podman how each of them ended."""
     folder.mkdir(mode=0o777)
     folder.chmod(0o777)  # the containers' user is another one
-    began = time.time()
+    began = math.ceil(time.time())  # podman tells events by whole seconds
+    time.sleep(began - time.time())
     command = [sys.executable, str(Path(__file__).with_name("run_graph.py")), str(config), str(folder)]
     with docker_socket(images.engine) as address:
         done = subprocess.run(
@@ -112,7 +114,7 @@ def test_failed_step_is_found_out_whatever_the_runner_says(images: Any, shared: 
     run = run_graph(images, config, shared / "failing")
 
     assert run.exit_codes == [2], run.told
-    assert "/nowhere/train.csv" in run.told
+    assert "/nowhere/train.csv" in run.told, run.told
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ the image), and torch's fused one is vectorized likewise.
 
 from __future__ import annotations
 
+import copyreg
 import os
 import warnings
 from typing import Any
@@ -55,6 +56,7 @@ def connect() -> None:
     the few harmless classes that such a checkpoint holds are named.
     """
     import deepspeed
+    from deepspeed.runtime.zero.config import ZeroStageEnum
 
     # Of use on CPUs only, compiled at first use; a compilation that is killed leaves a lock that later runs wait at for
     # ever. Without it gloo does the same.
@@ -63,7 +65,13 @@ def connect() -> None:
     warnings.filterwarnings("ignore", message=r"`torch\.distributed\.\w+` is deprecated", category=FutureWarning)
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     torch.serialization.add_safe_globals(_checkpoint_classes())
+    copyreg.pickle(ZeroStageEnum, _by_value)
     deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False)
+
+
+def _by_value(stage: Any) -> tuple[Any, ...]:
+    """How checkpoints write a member of an enumeration: Python 3.11.0 to 3.11.3 would have `getattr` called for it."""
+    return type(stage), (stage.value,)
 
 
 def _checkpoint_classes() -> list[Any]:
