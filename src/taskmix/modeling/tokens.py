@@ -112,12 +112,12 @@ def last_subwords(text: str, offsets: Sequence[tuple[int, int]]) -> NDArray[np.i
 def pad(texts: Sequence[TokenizedText], *, pad_token_id: int) -> tuple[Tensor, Tensor]:
     """A batch: ids (batch, tokens) int64 and attention mask (batch, tokens) int64, padded to its longest text."""
     longest = max(len(text) for text in texts)
-    ids_BT = torch.full((len(texts), longest), pad_token_id, dtype=torch.long)
-    mask_BT = torch.zeros((len(texts), longest), dtype=torch.long)
-    for row, text in enumerate(texts):
-        ids_BT[row, : len(text)] = torch.from_numpy(text.ids.astype(np.int64))
+    ids_BT = np.full((len(texts), longest), pad_token_id, dtype=np.int64)
+    mask_BT = np.zeros((len(texts), longest), dtype=np.int64)
+    for row, text in enumerate(texts):  # in numpy: torch takes three times as long to write so few numbers
+        ids_BT[row, : len(text)] = text.ids
         mask_BT[row, : len(text)] = 1
-    return ids_BT, mask_BT
+    return torch.from_numpy(ids_BT), torch.from_numpy(mask_BT)
 
 
 def batches_by_length(lengths: Sequence[int], *, tokens_per_batch: int) -> list[list[int]]:
