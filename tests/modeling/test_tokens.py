@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +26,19 @@ def test_two_words_in_one_sub_word_share_it() -> None:
 
 def test_a_word_beyond_the_cut_has_no_sub_word() -> None:
     assert first_subwords("one two three", [(0, 0), (0, 3), (0, 0)]).tolist() == [1, -1, -1]
+
+
+@pytest.mark.parametrize("max_tokens", [8, None])
+def test_sub_words_are_those_that_the_tokenizer_gives_when_it_is_called(max_tokens: int | None) -> None:
+    texts = ["wake me up at nine please [SEP] [UNK]", "", "unbelievable jazz"]
+    tokenizer = train_tokenizer(texts * 5, vocabulary=120)
+    tokenizer(texts, padding=True, truncation=True, max_length=4, split_special_tokens=True)  # leaves traces
+
+    tokens = tokenize(texts, tokenizer=tokenizer, max_tokens=max_tokens)
+
+    called = tokenizer(texts, truncation=max_tokens is not None, max_length=max_tokens)["input_ids"]
+    assert [text.ids.tolist() for text in tokens] == called
+    assert max(len(text) for text in tokens) == (max_tokens or 12)
 
 
 @given(st.text(max_size=60))

@@ -72,6 +72,43 @@ def test_what_queues_while_the_model_works_shares_the_next_call(batcher: Batcher
     assert model.batches == [["first"], ["a", "b", "c"]]
 
 
+PATIENT = Bounds(return_gap_s=10, return_gap_share=1e9)
+"""Waits for a crowd until it is back, or longer than the tests do."""
+
+
+def test_a_crowd_that_was_answered_together_is_given_a_moment_to_come_back_together(model: Gated) -> None:
+    batcher = Batcher(model, bounds=PATIENT)
+    futures = [first_in_work(batcher, model), *(batcher.submit(asking(text)) for text in "abc")]
+    model.let.set()
+    assert not wait(futures, 5).not_done
+
+    back = [batcher.submit(asking("d"))]
+    time.sleep(0.02)  # long enough for the worker to answer it alone, were it not to wait
+    back += [batcher.submit(asking(text)) for text in "ef"]
+
+    assert not wait(back, 5).not_done
+    assert model.batches == [["first"], ["a", "b", "c"], ["d", "e", "f"]]
+    batcher.submit(asking("g"))  # two short of a crowd: answered at once only because the server stops
+    batcher.close(timeout_s=5)
+    assert model.batches[-1] == ["g"]
+
+
+def test_who_calls_alone_is_never_kept_waiting_for_company(model: Gated) -> None:
+    batcher = Batcher(model, bounds=PATIENT)
+    model.let.set()
+    assert [batcher.submit(asking(text)).result(5) for text in "ab"] == [[{"echo": "a"}], [{"echo": "b"}]]
+    batcher.close(timeout_s=5)
+
+
+def test_a_crowd_that_does_not_come_back_is_waited_for_no_longer_than_a_moment(model: Gated) -> None:
+    batcher = Batcher(model, bounds=Bounds(return_gap_s=0.01))
+    futures = [first_in_work(batcher, model), *(batcher.submit(asking(text)) for text in "abc")]
+    model.let.set()
+    assert not wait(futures, 5).not_done
+    assert batcher.submit(asking("alone")).result(5) == [{"echo": "alone"}]
+    batcher.close(timeout_s=5)
+
+
 def test_a_batch_ends_at_its_bound_and_a_request_is_never_torn(batcher: Batcher, model: Gated) -> None:
     futures = [first_in_work(batcher, model), batcher.submit(asking(*"abcde")), batcher.submit(asking("f"))]
     model.let.set()

@@ -35,6 +35,9 @@ class _Columns(nn.Module):
 def write_onnx(module: MultiTaskEncoder, path: Path, *, max_tokens: int) -> None:
     """Write the encoder in fp32: any batch, any number of tokens up to `max_tokens`, an output a task.
 
+    Attention is written plainly: ONNX has no operator for torch's fused one, which becomes the same products and some
+    checks for rows that see nothing. `module` computes it so from here on.
+
     Raises:
         MissingExtra: the packages that write ONNX are not installed.
         BundleError: torch cannot export this architecture.
@@ -44,6 +47,7 @@ def write_onnx(module: MultiTaskEncoder, path: Path, *, max_tokens: int) -> None
     mask_BT[1, 9:] = 0
     batch, tokens = torch.export.Dim("batch", min=1, max=MOST_BATCH), torch.export.Dim("tokens", min=2, max=max_tokens)
     axes = {0: batch, 1: tokens}
+    module.backbone.set_attn_implementation("eager")
     columns = _Columns(module).eval()
     try:
         with _quiet_exporter():

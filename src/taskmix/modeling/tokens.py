@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
 from taskmix.data.schema import split_words
@@ -65,20 +66,25 @@ def tokenize(
     """
     if not texts:
         return []
-    encoded = tokenizer(
-        list(texts),
-        truncation=max_tokens is not None,
-        max_length=max_tokens,
-        return_offsets_mapping=True,
-        return_attention_mask=False,
-        verbose=False,  # it would warn of texts longer than the model reads, which are cut into windows later
-    )
     find = last_subwords if pooling == "last" else first_subwords
     nothing = [tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id]
     return [
-        TokenizedText(np.asarray(ids or nothing, dtype=np.int32), find(text, offsets))
-        for text, ids, offsets in zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        TokenizedText(np.asarray(encoded.ids or nothing, dtype=np.int32), find(text, encoded.offsets))
+        for text, encoded in zip(texts, _encode(texts, tokenizer=tokenizer, max_tokens=max_tokens), strict=True)
     ]
+
+
+def _encode(texts: Sequence[str], *, tokenizer: Any, max_tokens: int | None) -> list[Encoding]:
+    """What `tokenizer(texts, truncation=...)` makes its lists of: making them takes as long again as tokenizing."""
+    backend: Tokenizer = tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.encode_special_tokens = tokenizer.split_special_tokens
+    if max_tokens is None:
+        backend.no_truncation()
+    else:
+        backend.enable_truncation(max_tokens, direction=tokenizer.truncation_side)
+    encoded: list[Encoding] = backend.encode_batch(list(texts))
+    return encoded
 
 
 def first_subwords(text: str, offsets: Sequence[tuple[int, int]]) -> NDArray[np.int32]:

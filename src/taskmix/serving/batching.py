@@ -1,7 +1,9 @@
 """Dynamic batching: one worker thread answers what is queued, together, and waits for no company.
 
 A text that arrives alone is answered at once; those that arrive meanwhile share the next forward pass. There is no
-timer: waiting for more would cost a lone caller, and a crowd queues by itself while the model works.
+timer: waiting for more would cost a lone caller, and a crowd queues by itself while the model works. Only a crowd that
+was just answered together is given a moment to come back: the first of it would be answered alone otherwise, and all
+others would wait for that.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ log = logging.getLogger(__name__)
 
 Predictions = list[Prediction]
 
+GAPS_BEFORE_THE_FIRST = 10
+"""Within so many gaps the first of a crowd is back, or none is waited for; all answers leave before. Arbitrary."""
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -39,14 +44,20 @@ class Bounds:
     """A request whose turn comes later is refused instead of answered: who asked has given up by then."""
     max_batch_one_by_one: int = 8
     """Instead of `max_batch` where the model answers texts one by one."""
+    return_gap_s: float = 0.002
+    """How long a batch waits for the next of a crowd that was just answered together."""
+    return_gap_share: float = 0.1
+    """The same, as a part of what the crowd's answer took; the less of both counts."""
 
     def for_model(self, *, one_by_one: bool) -> Bounds:
         """These bounds, with small batches where texts share no forward pass.
 
         Answers of a batch leave together, so in a large one the first would wait for all; a small one is enough to
-        share what a call costs besides the model.
+        share what a call costs besides the model, and not worth a wait.
         """
-        return replace(self, max_batch=min(self.max_batch, self.max_batch_one_by_one)) if one_by_one else self
+        if not one_by_one:
+            return self
+        return replace(self, max_batch=min(self.max_batch, self.max_batch_one_by_one), return_gap_s=0.0)
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,21 @@ class _Ticket:
     future: Future[Predictions]
     characters: int
     queued_at: float
+
+
+@dataclass(frozen=True)
+class _Crowd:
+    """Requests that were answered together, most of which may soon ask again.
+
+    Attributes:
+        requests: how many.
+        expected_by: when, by the monotonic clock, the first of them is back if any is.
+        gap_s: how long each of the others is waited for after the one before.
+    """
+
+    requests: int = 0
+    expected_by: float = 0.0
+    gap_s: float = 0.0
 
 
 class Batcher:
@@ -125,25 +151,27 @@ class Batcher:
         self._thread.join(timeout_s)
 
     def _work(self) -> None:
-        closing = False
+        closing, crowd = False, _Crowd()
         while not closing:
             first = self._queue.get()
             if first is None:
                 return
-            batch, closing = self._drain(first)
+            batch, closing = self._drain(first, crowd)
             claimed = [ticket for ticket in batch if self._claim(ticket)]
             with self._lock:
                 self._waiting -= sum(len(ticket.instances) for ticket in batch)
                 self._waiting_characters -= sum(ticket.characters for ticket in batch)
             if claimed:
-                self._settle(claimed)
+                crowd = self._settle(claimed)
 
-    def _drain(self, first: _Ticket) -> tuple[list[_Ticket], bool]:
+    def _drain(self, first: _Ticket, crowd: _Crowd) -> tuple[list[_Ticket], bool]:
         """`first` and what else is queued, up to the size of a batch; and whether the end is queued behind it."""
         batch, size, characters = [first], len(first.instances), first.characters
+        company = crowd.requests if time.monotonic() < crowd.expected_by else 0
         while size < self._bounds.max_batch and characters < self._bounds.max_batch_characters:
+            wait_s = crowd.gap_s if len(batch) < company else 0.0
             try:
-                ticket = self._queue.get_nowait()
+                ticket = self._queue.get(timeout=wait_s) if wait_s else self._queue.get_nowait()
             except queue.Empty:
                 return batch, False
             if ticket is None:
@@ -164,7 +192,15 @@ class Batcher:
         ticket.future.set_exception(Overloaded(f"{told}; ask again later, or serve more replicas"))
         return False
 
-    def _settle(self, batch: Sequence[_Ticket]) -> None:
+    def _settle(self, batch: Sequence[_Ticket]) -> _Crowd:
+        """Answer a batch, and say who may come back."""
+        began = time.monotonic()
+        self._answer_all(batch)
+        ended = time.monotonic()
+        gap_s = min(self._bounds.return_gap_s, self._bounds.return_gap_share * (ended - began))
+        return _Crowd(len(batch), ended + GAPS_BEFORE_THE_FIRST * gap_s, gap_s)
+
+    def _answer_all(self, batch: Sequence[_Ticket]) -> None:
         """Answer a batch; if the model fails on it, each request alone, so that only the guilty one fails."""
         try:
             predictions = self._answer([instance for ticket in batch for instance in ticket.instances])
