@@ -80,7 +80,7 @@ def reproduce(
     storage: RunStorageOption = None,
     into: Annotated[
         str | None,
-        typer.Option(metavar="URI", help="Where all is made anew; without it ./reproduced-<id>.", show_default=False),
+        typer.Option(metavar="URI", help="Where all is made anew; without it ./reproduced-RUN.", show_default=False),
     ] = None,
 ) -> None:
     """Run the configuration of a run again, from nothing, and tell what came out bit for bit the same and what not.

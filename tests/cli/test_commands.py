@@ -7,15 +7,19 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+import typer
 
 import taskmix as package
+from taskmix.cli.app import make_app
 
 Taskmix = Callable[..., subprocess.CompletedProcess[str]]
 COMMANDS = (
-    *("validate", "plan", "run", "compile", "reproduce", "report", "verify", "history", "serve", "predict"),
-    *("deploy", "rollback"),
+    *("validate", "plan", "run", "compile", "reproduce", "report", "verify", "history", "export", "serve", "predict"),
+    *("deploy", "rollback", "submit", "runs", "logs", "schedule"),
 )
 
 
@@ -37,6 +41,18 @@ def test_each_command_has_help(taskmix: Taskmix) -> None:
         done = taskmix(command, "--help")
         assert done.returncode == 0
         assert f"Usage: taskmix {command}" in done.stdout
+
+
+def test_no_help_loses_words_in_angle_brackets_which_typer_takes_for_markup() -> None:
+    def texts(command: Any) -> Iterator[str]:
+        yield command.help or ""
+        yield from (getattr(parameter, "help", None) or "" for parameter in command.params)
+        for inner in getattr(command, "commands", {}).values():
+            yield from texts(inner)
+
+    told = list(texts(typer.main.get_command(make_app())))
+    assert len(told) > 100
+    assert [text for text in told if re.search(r"<\w+>", text)] == []
 
 
 def test_validating_imports_nothing_heavy(config_file: Path) -> None:

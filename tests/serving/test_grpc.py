@@ -93,6 +93,27 @@ def test_a_fault_is_told_with_what_is_allowed(stub: Any, asked: Any, code: grpc.
     assert told in caught.value.details()
 
 
+def test_calls_for_a_model_that_is_not_there_are_refused_and_those_for_answers_counted(
+    stub: Any, served: Served
+) -> None:
+    def counted() -> float:
+        lines = served.client.get("/metrics").text.splitlines()
+        told = [line for line in lines if line.startswith('taskmix_requests_total{protocol="grpc",status="404"}')]
+        return float(told[0].split()[1]) if told else 0.0
+
+    before = counted()
+    for call, message in (
+        (stub.ModelInfer, request(b"a", name="other")),
+        (stub.ModelReady, messages.ModelReadyRequest(name="other")),
+        (stub.ModelMetadata, messages.ModelMetadataRequest(name="other")),
+    ):
+        with pytest.raises(grpc.RpcError) as caught:
+            call(message)
+        assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+        assert caught.value.details() == "model: found 'other'; allowed is 'counter'"
+    assert counted() == before + 1
+
+
 def test_the_model_cannot_be_unloaded(stub: Any) -> None:
     for call, message in (
         (stub.RepositoryModelUnload, messages.RepositoryModelUnloadRequest(model_name="counter")),

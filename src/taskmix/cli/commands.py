@@ -40,7 +40,7 @@ def export(
 ) -> None:
     """Export the encoders of an evaluated system for another backend; prints the URI to serve.
 
-    Example: taskmix export runs/runs/<id>/systems/minilm.merged.json --backend onnx-int8
+    Example: taskmix export runs/runs/RUN/systems/minilm.merged.json --backend onnx-int8
     """
     from typing import get_args
 

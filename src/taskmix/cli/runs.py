@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 RunArgument = Annotated[
     str,
     typer.Argument(
-        metavar="RUN", help="A run's folder, <storage>/runs/<id>; or its id, with --storage.", show_default=False
+        metavar="RUN", help="A run's folder, STORAGE/runs/RUN; or its id, RUN, with --storage.", show_default=False
     ),
 ]
 RunStorageOption = Annotated[
@@ -39,7 +39,7 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FOLDER", help="Where to write; without it ./report-<id>.", show_default=False
+            "--output", "-o", metavar="FOLDER", help="Where to write; without it ./report-RUN.", show_default=False
         ),
     ] = None,
 ) -> None:

@@ -91,7 +91,7 @@ def _reading_routes(model: Endpoint) -> APIRouter:
 
     @router.get("/v1/models/{name}", responses={**NOT_FOUND, **NOT_READY})
     async def about(name: str) -> Response:
-        _check_name(name, model)
+        check_name(name, model)
         ready = await model.healthy()
         return _json(describe(model, ready=ready), status=200 if ready else 503)
 
@@ -101,13 +101,13 @@ def _reading_routes(model: Endpoint) -> APIRouter:
 
     @router.get("/v2/models/{name}", responses=NOT_FOUND)
     async def metadata(name: str) -> Response:
-        _check_name(name, model)
+        check_name(name, model)
         tensors = {"inputs": input_types(), "outputs": output_types(model.system.heads)}
         return _json({"name": name, "platform": "taskmix", **tensors})
 
     @router.get("/v2/models/{name}/ready", responses={**NOT_FOUND, **NOT_READY})
     async def ready(name: str) -> Response:
-        _check_name(name, model)
+        check_name(name, model)
         ready = await model.healthy()
         return _json({"name": name, "ready": ready}, status=200 if ready else 503)
 
@@ -127,13 +127,13 @@ def _asking_routes(model: Endpoint, *, limits: Limits) -> APIRouter:
         return await counted("v2", answer_v2(name, request))
 
     async def answer_v1(name: str, request: Request) -> Response:
-        _check_name(name, model)
+        check_name(name, model)
         body = _parse_json(await read_body(request, max_bytes=limits.max_body_bytes))
         predictions, _ = await model(parse_instances(body, tasks=heads, limits=limits))
         return _json({"predictions": predictions})
 
     async def answer_v2(name: str, request: Request) -> Response:
-        _check_name(name, model)
+        check_name(name, model)
         raw = await read_body(request, max_bytes=limits.max_body_bytes)
         text, binary = _split_binary(raw, request.headers)
         parsed = parse_infer(_parse_json(text), binary=binary, heads=heads, limits=limits)
@@ -164,7 +164,12 @@ async def counted(protocol: str, answering: Awaitable[Reply]) -> Reply:
             log.info("request protocol=%(protocol)s status=%(status)d ms=%(ms).1f", fields, extra={"fields": fields})
 
 
-def _check_name(name: str, model: Endpoint) -> None:
+def check_name(name: str, model: Endpoint) -> None:
+    """Find out that a request means another model.
+
+    Raises:
+        RequestError: it does; status 404.
+    """
     if name != model.name:
         raise RequestError([f"model: found {show(name)}; allowed is '{model.name}'"], status=404)
 

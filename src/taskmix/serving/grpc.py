@@ -14,9 +14,9 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as stubs
 
 from taskmix import __version__
 from taskmix.errors import Overloaded, RequestError, ServingError
-from taskmix.serving.endpoints import Endpoint, counted
+from taskmix.serving.endpoints import Endpoint, check_name, counted
 from taskmix.serving.open_inference import input_types, output_types, parse_infer, render_infer
-from taskmix.serving.predictor import Limits, show
+from taskmix.serving.predictor import Limits
 
 CONTENTS = {"BYTES": "bytes_contents", "FP64": "fp64_contents", "BOOL": "bool_contents"}
 """Datatype to the field that holds a tensor's elements."""
@@ -39,7 +39,10 @@ class InferenceService(stubs.GRPCInferenceServiceServicer):  # type: ignore[misc
 
     async def ModelReady(self, request: Any, context: Any) -> Any:
         """Whether the model answers."""
-        await self._check_name(request.name, context)
+        return await _told(context, lambda: self._ready(request))
+
+    async def _ready(self, request: Any) -> Any:
+        check_name(request.name, self._model)
         return messages.ModelReadyResponse(ready=await self._model.healthy())
 
     async def ServerMetadata(self, request: Any, context: Any) -> Any:
@@ -48,7 +51,10 @@ class InferenceService(stubs.GRPCInferenceServiceServicer):  # type: ignore[misc
 
     async def ModelMetadata(self, request: Any, context: Any) -> Any:
         """The model's tensors."""
-        await self._check_name(request.name, context)
+        return await _told(context, lambda: self._metadata(request))
+
+    async def _metadata(self, request: Any) -> Any:
+        check_name(request.name, self._model)
         tensor = messages.ModelMetadataResponse.TensorMetadata
         return messages.ModelMetadataResponse(
             name=self._model.name,
@@ -59,20 +65,15 @@ class InferenceService(stubs.GRPCInferenceServiceServicer):  # type: ignore[misc
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:
         """Answer texts; see `open_inference`."""
-        await self._check_name(request.model_name, context)
         return await _told(context, lambda: counted("grpc", self._infer(request)))
 
     async def _infer(self, request: Any) -> Any:
+        check_name(request.model_name, self._model)
         heads = self._model.system.heads
         body, binary = read_request(request)
         parsed = parse_infer(body, binary=binary, heads=heads, limits=self._limits)
         predictions, _ = await self._model(parsed.instances)
         return write_response(render_infer(predictions, parsed, name=self._model.name, heads=heads))
-
-    async def _check_name(self, name: str, context: Any) -> None:
-        if name != self._model.name:
-            told = f"model: found {show(name)}; allowed is '{self._model.name}'"
-            await context.abort(grpc.StatusCode.NOT_FOUND, told)
 
 
 async def _told(context: Any, answering: Callable[[], Awaitable[Any]]) -> Any:
@@ -80,7 +81,8 @@ async def _told(context: Any, answering: Callable[[], Awaitable[Any]]) -> Any:
     try:
         return await answering()
     except RequestError as error:
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        code = grpc.StatusCode.NOT_FOUND if error.status == 404 else grpc.StatusCode.INVALID_ARGUMENT
+        await context.abort(code, str(error))
     except Overloaded as error:
         await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
     except ServingError as error:
