@@ -109,8 +109,17 @@ class PlannedTrainer(Trainer):  # type: ignore[misc]  # transformers ships no ty
         if course.patience is not None:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=course.patience))
         dataset = course.loader.dataset
-        super().__init__(model=module, args=args, train_dataset=dataset, eval_dataset=dataset, callbacks=callbacks)
-        self.loss_is_scaled_for_ga = True  # a batch's loss is its share of the whole step's
+        # A batch's loss is its share of the whole step's. Told that the loss has a function of its own, every Trainer
+        # of 5.x leaves it so, and does not divide it by the passes of a step; what is called is `compute_loss` below.
+        super().__init__(
+            model=module,
+            args=args,
+            train_dataset=dataset,
+            eval_dataset=dataset,
+            callbacks=callbacks,
+            compute_loss_func=objective.loss,
+        )
+        self.accelerator.gradient_accumulation_steps = 1  # before 5.6 accelerate divides the loss by the passes too
         self.remove_callback(PrinterCallback)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
